@@ -1,0 +1,115 @@
+"""`kedro run` and `kedro model …`: thin, and light until they do something."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import env_option
+from kedro.framework.session import KedroSession
+from kedro.io import DatasetError
+from kedro.validation import DataValidationError, ParameterValidationError
+
+from .errors import BlueprintError
+
+ONE_SENTENCE = (
+    BlueprintError,
+    DataValidationError,
+    DatasetError,
+    ParameterValidationError,
+)
+SELECTION = (
+    "pipeline",
+    "pipelines",
+    "tags",
+    "node_names",
+    "from_nodes",
+    "to_nodes",
+    "from_inputs",
+    "to_outputs",
+    "namespaces",
+)
+
+
+@click.command(params=kedro_run.params, short_help="Run pipelines.")
+def run(**options: Any) -> None:
+    """Process the data, train, register and score; or run what is selected.
+
+    \b
+    kedro run                               all of it, one MLflow run each
+    kedro run --pipelines batch_inference   score a file with the champion
+    """
+    from ..pipeline_registry import SEQUENCE
+
+    with one_sentence_errors():
+        if any(options[name] for name in SELECTION):
+            kedro_run.callback(**options)
+            return
+        for name in SEQUENCE:
+            if name == "batch_inference" and not champion_exists(options):
+                click.echo("No version is champion yet, so nothing was scored.")
+                continue
+            kedro_run.callback(**{**options, "pipelines": [name]})
+
+
+@click.group()
+def model() -> None:
+    """Work with the registered model."""
+
+
+@model.command()
+@click.argument("model_uri", required=False)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@env_option
+def serve(model_uri: str | None, host: str, port: int, env: str | None) -> None:
+    """Serve MODEL_URI (by default the champion) over REST.
+
+    \b
+    kedro model serve --port 8000
+    curl -H 'Content-Type: application/json' \\
+         -d @request.json http://127.0.0.1:8000/invocations
+    """
+    from .registry import no_alias, version_of
+    from .serving import require_free_port
+    from .serving import serve as serve_model
+
+    with one_sentence_errors():
+        require_free_port(host, port)
+        name = registered_model(env)
+        if model_uri is None and version_of(name, "champion") is None:
+            raise BlueprintError(no_alias(name, "champion"))
+        serve_model(model_uri or f"models:/{name}@champion", host, port)
+
+
+@contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """Show what can't be done as one sentence; close an interrupted run as FAILED."""
+    from .tracking import end_active_run
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    except ONE_SENTENCE as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+    except (KeyboardInterrupt, SystemExit) as error:
+        end_active_run(error)
+        raise
+
+
+def registered_model(env: str | None, conf_source: str | None = None) -> str:
+    """Connect to the stores of an environment; return the registered model's name."""
+    with KedroSession.create(env=env, conf_source=conf_source) as session:
+        context = session.load_context()
+        return str(context.config_loader["globals"]["registered_model"])
+
+
+def champion_exists(options: dict[str, Any]) -> bool:
+    """Tell whether there is a version to score with."""
+    from .registry import version_of
+
+    name = registered_model(options["env"], options["conf_source"])
+    return version_of(name, "champion") is not None

@@ -1,0 +1,82 @@
+"""Stop before the first node what would lose a model, or hang."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.pipeline import Pipeline
+
+from .errors import BlueprintError
+
+logger = logging.getLogger(__name__)
+SECONDS_TO_ANSWER = 10
+
+
+class GuardHooks:
+    """Checks that run before kedro-mlflow opens a run."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Refuse a tracking server that does not answer within seconds."""
+        server = context.config_loader["mlflow"].get("server", {})
+        for key in ("mlflow_tracking_uri", "mlflow_registry_uri"):
+            uri = server.get(key) or ""
+            if uri.startswith(("http://", "https://")):
+                require_answer(uri)
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline
+    ) -> None:
+        """Refuse a training run whose model could not be logged whole."""
+        from kedro.framework.project import pipelines
+        from kedro_mlflow.pipeline.pipeline_ml import PipelineML
+
+        paired = {k: p for k, p in pipelines.items() if isinstance(p, PipelineML)}
+        for name, whole in paired.items():
+            fitting = set(whole.nodes) - set(whole.inference.nodes)
+            if not fitting & set(pipeline.nodes):
+                continue
+            alone = f"run it alone: `kedro run --pipelines {name}`"
+            if not isinstance(pipeline, PipelineML):
+                raise BlueprintError(
+                    f"'{name}' would lose its model when joined with others; {alone}."
+                )
+            if set(pipeline.nodes) != set(whole.nodes):
+                raise BlueprintError(
+                    f"A part of '{name}' would log no whole model; {alone}."
+                )
+            if "ParallelRunner" in run_params["runner"]:
+                raise BlueprintError(
+                    f"ParallelRunner can't track '{name}'; {alone}, "
+                    "with `--runner ThreadRunner` if its nodes should overlap."
+                )
+            if run_params["only_missing_outputs"]:
+                raise BlueprintError(
+                    f"--only-missing-outputs would log '{name}' without its metrics; "
+                    f"{alone}."
+                )
+            warn_if_untraceable(Path(run_params["project_path"]))
+
+
+def require_answer(uri: str) -> None:
+    """Refuse a server that gives no HTTP answer at all; a refusal is an answer."""
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER)
+    except requests.RequestException as error:
+        raise BlueprintError(
+            f"The MLflow server at {uri} does not answer ({type(error).__name__}): "
+            "is it running, and is MLFLOW_TRACKING_URI right?"
+        ) from error
+
+
+def warn_if_untraceable(project: Path) -> None:
+    """Warn if the version can't be traced to a commit or to a lock file."""
+    if not any((folder / ".git").exists() for folder in (project, *project.parents)):
+        logger.warning("No git repository: no commit is recorded (`git init`).")
+    if not (project / "uv.lock").is_file():
+        logger.warning("No uv.lock: the environment is not pinned (`uv lock`).")

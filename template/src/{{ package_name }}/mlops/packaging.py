@@ -1,0 +1,220 @@
+"""Log the trained pipeline as one self-contained model, prove it, register it."""
+
+import ast
+import functools
+import importlib.metadata
+import inspect
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol, DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.runner import SequentialRunner
+
+from .errors import BlueprintError
+from .tracking import fail_run
+
+logger = logging.getLogger(__name__)
+PACKAGE = __name__.partition(".")[0]
+EXAMPLE_ROWS = 5
+
+
+class PackagingHooks:
+    """Wraps kedro-mlflow's logging of a paired pipeline."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Read the registered model's name and whether a first version may serve."""
+        self._model_name = context.config_loader["globals"]["registered_model"]
+        self._gates = context.config_loader["gates"]
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Pickle the project's code by value, so that a version keeps its own code."""
+        self._bare_process: subprocess.Popen[str] | None = None
+        if not is_paired(pipeline):
+            return
+        import cloudpickle
+
+        refuse_late_imports(pipeline.nodes + pipeline.inference.nodes)
+        cloudpickle.register_pickle_by_value(sys.modules[PACKAGE])
+        self._bare_process = start_bare_process()
+
+    @hook_impl(wrapper=True)
+    def after_pipeline_run(
+        self, pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> Generator[None, Any, Any]:
+        """Add signature, example and requirements; then check and register the model."""
+        import mlflow
+
+        run = mlflow.active_run()
+        if run is None or not is_paired(pipeline):
+            return (yield)
+        try:
+            description, expected = describe(pipeline, catalog)
+            pipeline.log_model_kwargs.update(description)
+            result = yield
+            model_id = mlflow.last_logged_model().model_id
+            check_answers(self._bare_process, model_id, expected)
+            self._register(model_id)
+        except BaseException as error:
+            mlflow.end_run("FAILED")
+            fail_run(run.info.run_id, error)
+            raise
+        return result
+
+    def _register(self, model_id: str) -> None:
+        from .registry import register
+
+        first_serves = self._gates["first_version"] == "serves"
+        version, alias = register(self._model_name, model_id, first_serves)
+        logger.info("Registered %s version %s as %s", self._model_name, version, alias)
+
+
+def is_paired(pipeline: Pipeline) -> bool:
+    """Tell whether kedro-mlflow will log a model at the end of this pipeline."""
+    return hasattr(pipeline, "inference")
+
+
+def describe(pipeline: Any, catalog: CatalogProtocol) -> tuple[dict[str, Any], Any]:
+    """Return what to log with the model, and its answer to the input example."""
+    from mlflow.models import infer_signature
+
+    instances = catalog.load(pipeline.input_name)
+    example = mix_rows(instances, EXAMPLE_ROWS)
+    known = {
+        name: catalog.load(name)
+        for name in pipeline.inference.inputs() - {pipeline.input_name}
+    }
+    inputs = DataCatalog.from_config({}) 
+    for name, data in {**known, pipeline.input_name: example}.items():
+        inputs[name] = data
+    outputs = SequentialRunner().run(pipeline.inference, inputs)
+    (expected,) = (dataset.load() for dataset in outputs.values())
+    params = {
+        name.removeprefix("params:"): value
+        for name, value in known.items()
+        if name.startswith("params:") and isinstance(value, bool | int | float | str)
+    }
+    return {
+        "signature": infer_signature(instances, expected, params or None),
+        "input_example": example,
+        "pip_requirements": requirements(),
+    }, expected
+
+
+def mix_rows(instances: Any, rows: int) -> Any:
+    """Return rows whose columns are drawn separately, so that none is a real one."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            name: instances[name].sample(rows, replace=True, random_state=i).to_numpy()
+            for i, name in enumerate(instances.columns)
+        }
+    ).astype(instances.dtypes)
+
+
+def requirements() -> list[str]:
+    """Return the project's own dependencies, pinned to what is installed."""
+    from packaging.requirements import Requirement
+
+    try:
+        declared = importlib.metadata.requires(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise BlueprintError(
+            f"{PACKAGE} is not installed, so its requirements are unknown: `uv sync`."
+        ) from error
+    wanted = [Requirement(line) for line in declared]
+    return sorted(
+        f"{needed.name}=={importlib.metadata.version(needed.name)}"
+        for needed in wanted
+        if needed.marker is None or needed.marker.evaluate({"extra": ""})
+    )
+
+
+def start_bare_process() -> subprocess.Popen[str]:
+    """Start a Python that can't import the project; it waits for a model to load.
+
+    It starts before the first node and imports while training runs.
+    """
+    script = Path(__file__).with_name("bare_process.py")
+    return subprocess.Popen(
+        [sys.executable, "-P", str(script), PACKAGE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_answers(process: Any, model_id: str, expected: Any) -> None:
+    """Refuse a model that fails, or answers otherwise, without the project."""
+    import mlflow
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = mlflow.artifacts.download_artifacts(f"models:/{model_id}")
+        result = Path(folder, "answer.json")
+        _, stderr = process.communicate(json.dumps([model, str(result)]))
+        if process.returncode:
+            raise BlueprintError(
+                "The model does not work without the project, so it was not "
+                f"registered: {stderr.strip().splitlines()[-1]}"
+            )
+        answer = pd.DataFrame(json.loads(result.read_text()))
+    difference = pd.testing.assert_frame_equal
+    difference(answer, expected.reset_index(drop=True), check_dtype=False, rtol=1e-9)
+
+
+def refuse_late_imports(nodes: list[Any]) -> None:
+    """Refuse imports of the project inside functions: a version would run new code."""
+    waiting = [inspect.getmodule(_plain_function(node.func)) for node in nodes]
+    seen: set[ModuleType] = set()
+    while waiting:
+        module = waiting.pop()
+        if module is None or module in seen or not _is_ours(module.__name__):
+            continue
+        seen.add(module)
+        tree = ast.parse(inspect.getsource(module))
+        for statement in ast.walk(tree):
+            names = _imported_names(statement, module)
+            if not any(map(_is_ours, names)):
+                continue
+            if statement not in tree.body:
+                raise BlueprintError(
+                    f"{module.__file__}:{statement.lineno} imports the project inside "
+                    "a function, so an old version would run new code: import it at "
+                    "the top of the file."
+                )
+            waiting += [sys.modules.get(name) for name in names]
+
+
+def _plain_function(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.unwrap(function)
+
+
+def _is_ours(name: str) -> bool:
+    return name == PACKAGE or name.startswith(f"{PACKAGE}.")
+
+
+def _imported_names(statement: Any, module: ModuleType) -> list[str]:
+    if isinstance(statement, ast.Import):
+        return [alias.name for alias in statement.names]
+    if isinstance(statement, ast.ImportFrom):
+        base = importlib.util.resolve_name(
+            "." * statement.level + (statement.module or ""), module.__package__
+        )
+        return [base, *(f"{base}.{alias.name}" for alias in statement.names)]
+    return []

@@ -1,0 +1,41 @@
+"""One line per node, while Kedro's own lines are quiet."""
+
+import logging
+from threading import Lock
+from time import perf_counter
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+logger = logging.getLogger(__name__)
+
+
+class ProgressHooks:
+    """Logs ``[done/all] node (seconds)``."""
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline
+    ) -> None:
+        """Note the number of nodes."""
+        names = run_params.get("pipeline_names") or ["__default__"]
+        self._total, self._done, self._lock = len(pipeline.nodes), 0, Lock()
+        self._started: dict[str, float] = {}
+        logger.info("%s: %d nodes", "+".join(names), self._total)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Note when the node starts."""
+        self._started[node.name] = perf_counter()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Log that the node is done, and how long it took."""
+        seconds = perf_counter() - self._started[node.name]
+        with self._lock:
+            self._done += 1
+            logger.info(
+                "  [%d/%d] %s (%.1f s)", self._done, self._total, node.name, seconds
+            )

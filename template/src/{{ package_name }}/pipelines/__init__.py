@@ -1,0 +1,1 @@
+"""The pipelines: plain Kedro, without a line of MLflow."""

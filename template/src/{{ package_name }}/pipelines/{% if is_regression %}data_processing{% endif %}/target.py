@@ -1,0 +1,21 @@
+"""The target of a regression."""
+
+import pandas as pd
+from kedro.validation import DataValidationError
+
+from .columns import Columns
+
+
+def read_target(values: pd.Series, columns: Columns, source: str) -> pd.Series:
+    """Return the target as float64.
+
+    Raises:
+        DataValidationError: if a value is missing or not a number.
+    """
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any():
+        raise DataValidationError(
+            f"{source}: target '{columns.target}' should hold a number in every row; "
+            f"{int(numbers.isna().sum())} of {len(values)} hold none."
+        )
+    return numbers.astype("float64")
