@@ -1,4 +1,4 @@
-"""Run the packaged project: ``python -m <package>`` takes the options of ``kedro run``."""
+"""Run the packaged project: ``python -m <package>``, with `kedro run`'s options."""
 
 import sys
 from pathlib import Path

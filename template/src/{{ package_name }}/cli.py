@@ -1,22 +1,126 @@
-"""The project's own commands, loaded only when they are called."""
+"""The project's commands, `kedro run` and `kedro model …`: light until they act."""
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from kedro.framework.cli.utils import LazyGroup
+import click
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import env_option
+from kedro.framework.session import KedroSession
+from kedro.io import DatasetError
+from kedro.validation import DataValidationError, ParameterValidationError
 
-cli = LazyGroup(
-    name="project",
-    lazy_subcommands={
-        "run": f"{__package__}.mlops.commands.run",
-        "model": f"{__package__}.mlops.commands.model",
-    },
+from .mlops.errors import BlueprintError
+
+ONE_SENTENCE = (
+    BlueprintError,
+    DataValidationError,
+    DatasetError,
+    ParameterValidationError,
+)
+SELECTION = (
+    "pipeline",
+    "pipelines",
+    "tags",
+    "node_names",
+    "from_nodes",
+    "to_nodes",
+    "from_inputs",
+    "to_outputs",
+    "namespaces",
 )
 
 
-def __getattr__(name: str) -> Any:
-    """Return ``run`` for ``python -m <package>``, which looks it up here."""
-    if name != "run":
-        raise AttributeError(name)
-    from .mlops.commands import run
+@click.group(name="project")
+def cli() -> None:
+    """The project's own commands."""
 
-    return run
+
+@cli.command(params=kedro_run.params, short_help="Run pipelines.")
+def run(**options: Any) -> None:
+    """Process the data, train, register and score; or run what is selected.
+
+    \b
+    kedro run                               all of it, one MLflow run each
+    kedro run --pipelines batch_inference   score a file with the champion
+    """
+    from .mlops.packaging import start_bare_process
+    from .pipeline_registry import SEQUENCE
+
+    with one_sentence_errors():
+        if any(options[name] for name in SELECTION):
+            run_pipelines(**options)
+            return
+        start_bare_process()
+        for name in SEQUENCE:
+            if name == "batch_inference" and not champion_exists(options):
+                click.echo("No version is champion yet, so nothing was scored.")
+                continue
+            run_pipelines(**{**options, "pipelines": [name]})
+
+
+@cli.group()
+def model() -> None:
+    """Work with the registered model."""
+
+
+@model.command()
+@click.argument("model_uri", required=False)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@env_option
+def serve(model_uri: str | None, host: str, port: int, env: str | None) -> None:
+    """Serve MODEL_URI (by default the champion) over REST.
+
+    \b
+    kedro model serve --port 8000
+    curl -H 'Content-Type: application/json' \\
+         -d @request.json http://127.0.0.1:8000/invocations
+    """
+    from .mlops.registry import no_alias, version_of
+    from .mlops.serving import require_free_port
+    from .mlops.serving import serve as serve_model
+
+    with one_sentence_errors():
+        require_free_port(host, port)
+        name = registered_model(env)
+        if model_uri is None and version_of(name, "champion") is None:
+            raise BlueprintError(no_alias(name, "champion"))
+        serve_model(model_uri or f"models:/{name}@champion", host, port)
+
+
+def run_pipelines(**options: Any) -> None:
+    """Do what Kedro's own run command does."""
+    click.get_current_context().invoke(kedro_run, **options)
+
+
+@contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """Show what can't be done as one sentence; close an interrupted run as FAILED."""
+    from .mlops.tracking import end_active_run
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    except ONE_SENTENCE as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+    except (KeyboardInterrupt, SystemExit) as error:
+        end_active_run(error)
+        raise
+
+
+def registered_model(env: str | None, conf_source: str | None = None) -> str:
+    """Connect to the stores of an environment; return the registered model's name."""
+    session = KedroSession.create(env=env, conf_source=conf_source)
+    return str(session.load_context().config_loader["globals"]["registered_model"])
+
+
+def champion_exists(options: dict[str, Any]) -> bool:
+    """Tell whether there is a version to score with."""
+    from .mlops.registry import version_of
+
+    name = registered_model(options["env"], options["conf_source"])
+    return version_of(name, "champion") is not None

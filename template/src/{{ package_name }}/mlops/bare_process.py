@@ -22,8 +22,11 @@ class WithoutProject(MetaPathFinder):
 def main() -> None:
     """Import first, then read ``[model path, result path]`` and write the answer."""
     sys.meta_path.insert(0, WithoutProject(sys.argv[1]))
-    import kedro_mlflow.mlflow
+    # What most models need, imported while training still runs.
+    import kedro_mlflow.mlflow  # noqa: F401
     import mlflow.pyfunc
+    import sklearn.compose
+    import sklearn.ensemble  # noqa: F401
 
     if not (job := sys.stdin.readline()):
         return

@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib.metadata
+import importlib.util
 import inspect
 import json
 import logging
@@ -16,8 +17,7 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol, DataCatalog
-from kedro.pipeline import Pipeline
+from kedro.io import CatalogProtocol, DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from .errors import BlueprintError
@@ -38,22 +38,21 @@ class PackagingHooks:
         self._gates = context.config_loader["gates"]
 
     @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+    def before_pipeline_run(self, pipeline: Any) -> None:
         """Pickle the project's code by value, so that a version keeps its own code."""
-        self._bare_process: subprocess.Popen[str] | None = None
         if not is_paired(pipeline):
             return
         import cloudpickle
 
         refuse_late_imports(pipeline.nodes + pipeline.inference.nodes)
         cloudpickle.register_pickle_by_value(sys.modules[PACKAGE])
-        self._bare_process = start_bare_process()
+        start_bare_process()
 
     @hook_impl(wrapper=True)
     def after_pipeline_run(
-        self, pipeline: Pipeline, catalog: CatalogProtocol
+        self, pipeline: Any, catalog: CatalogProtocol
     ) -> Generator[None, Any, Any]:
-        """Add signature, example and requirements; then check and register the model."""
+        """Add signature, example and requirements; then prove and register it."""
         import mlflow
 
         run = mlflow.active_run()
@@ -63,9 +62,10 @@ class PackagingHooks:
             description, expected = describe(pipeline, catalog)
             pipeline.log_model_kwargs.update(description)
             result = yield
-            model_id = mlflow.last_logged_model().model_id
-            check_answers(self._bare_process, model_id, expected)
-            self._register(model_id)
+            logged = mlflow.last_logged_model()
+            assert logged is not None  # noqa: S101 (kedro-mlflow has just logged it)
+            check_answers(logged.model_id, expected)
+            self._register(logged.model_id)
         except BaseException as error:
             mlflow.end_run("FAILED")
             fail_run(run.info.run_id, error)
@@ -80,7 +80,7 @@ class PackagingHooks:
         logger.info("Registered %s version %s as %s", self._model_name, version, alias)
 
 
-def is_paired(pipeline: Pipeline) -> bool:
+def is_paired(pipeline: Any) -> bool:
     """Tell whether kedro-mlflow will log a model at the end of this pipeline."""
     return hasattr(pipeline, "inference")
 
@@ -95,9 +95,12 @@ def describe(pipeline: Any, catalog: CatalogProtocol) -> tuple[dict[str, Any], A
         name: catalog.load(name)
         for name in pipeline.inference.inputs() - {pipeline.input_name}
     }
-    inputs = DataCatalog.from_config({}) 
-    for name, data in {**known, pipeline.input_name: example}.items():
-        inputs[name] = data
+    inputs = DataCatalog(
+        {
+            name: MemoryDataset(data)
+            for name, data in {**known, pipeline.input_name: example}.items()
+        }
+    )
     outputs = SequentialRunner().run(pipeline.inference, inputs)
     (expected,) = (dataset.load() for dataset in outputs.values())
     params = {
@@ -142,13 +145,14 @@ def requirements() -> list[str]:
     )
 
 
+@functools.cache
 def start_bare_process() -> subprocess.Popen[str]:
     """Start a Python that can't import the project; it waits for a model to load.
 
-    It starts before the first node and imports while training runs.
+    It starts early and imports while training runs; when this process ends, it does.
     """
     script = Path(__file__).with_name("bare_process.py")
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 (our own script)
         [sys.executable, "-P", str(script), PACKAGE],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -157,11 +161,13 @@ def start_bare_process() -> subprocess.Popen[str]:
     )
 
 
-def check_answers(process: Any, model_id: str, expected: Any) -> None:
+def check_answers(model_id: str, expected: Any) -> None:
     """Refuse a model that fails, or answers otherwise, without the project."""
     import mlflow
     import pandas as pd
 
+    process = start_bare_process()
+    start_bare_process.cache_clear()
     with tempfile.TemporaryDirectory() as folder:
         model = mlflow.artifacts.download_artifacts(f"models:/{model_id}")
         result = Path(folder, "answer.json")
@@ -172,8 +178,9 @@ def check_answers(process: Any, model_id: str, expected: Any) -> None:
                 f"registered: {stderr.strip().splitlines()[-1]}"
             )
         answer = pd.DataFrame(json.loads(result.read_text()))
-    difference = pd.testing.assert_frame_equal
-    difference(answer, expected.reset_index(drop=True), check_dtype=False, rtol=1e-9)
+    pd.testing.assert_frame_equal(
+        answer, expected.reset_index(drop=True), check_dtype=False, rtol=1e-9
+    )
 
 
 def refuse_late_imports(nodes: list[Any]) -> None:
@@ -190,7 +197,7 @@ def refuse_late_imports(nodes: list[Any]) -> None:
             names = _imported_names(statement, module)
             if not any(map(_is_ours, names)):
                 continue
-            if statement not in tree.body:
+            if isinstance(statement, ast.stmt) and statement not in tree.body:
                 raise BlueprintError(
                     f"{module.__file__}:{statement.lineno} imports the project inside "
                     "a function, so an old version would run new code: import it at "

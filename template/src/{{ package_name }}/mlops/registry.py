@@ -6,6 +6,7 @@ from typing import Any
 import mlflow
 from kedro.io import AbstractDataset, DatasetError
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PyFuncModel, load_model
 
 from .errors import BlueprintError
 
@@ -16,7 +17,7 @@ class RegisteredModel:
 
     name: str
     version: str
-    model: mlflow.pyfunc.PyFuncModel
+    model: PyFuncModel
 
     def predict(self, instances: Any, params: dict[str, Any] | None = None) -> Any:
         """Return the model's predictions for raw instances."""
@@ -34,7 +35,7 @@ class RegisteredModelDataset(AbstractDataset[Any, RegisteredModel]):
         version = version_of(self.name, self.alias)
         if version is None:
             raise BlueprintError(no_alias(self.name, self.alias))
-        model = mlflow.pyfunc.load_model(f"models:/{self.name}/{version}")
+        model = load_model(f"models:/{self.name}/{version}")
         return RegisteredModel(self.name, version, model)
 
     def save(self, data: Any) -> None:
@@ -56,11 +57,12 @@ def no_alias(name: str, alias: str) -> str:
 def version_of(name: str, alias: str) -> str | None:
     """Return the version that an alias points at, None if there is none."""
     try:
-        return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
+        found = mlflow.MlflowClient().get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+    return str(found.version)
 
 
 def register(name: str, model_id: str, first_serves: bool) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from .errors import BlueprintError
 
 
 def project_path() -> Path:
-    """Return the project's folder; the working directory if the package is installed."""
+    """Return the project's folder, or the working directory of a packaged one."""
     here = Path(__file__).resolve().parents[3]
     return here if (here / "pyproject.toml").is_file() else Path.cwd()
 

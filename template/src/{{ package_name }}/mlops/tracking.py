@@ -30,7 +30,7 @@ class TrackingHooks:
 
     @hook_impl(wrapper=True)
     def before_node_run(self, inputs: dict[str, Any]) -> Generator[None, Any, Any]:
-        """Show typed parameters to kedro-mlflow as the plain values that it flattens."""
+        """Show typed parameters to kedro-mlflow as the dictionaries it flattens."""
         typed = {k: v for k, v in inputs.items() if isinstance(v, BaseModel)}
         inputs.update({k: v.model_dump(by_alias=True) for k, v in typed.items()})
         result = yield
@@ -58,16 +58,18 @@ class TrackingHooks:
 
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
-        """Tag the run, which kedro-mlflow is about to close as FAILED, with the reason."""
+        """Close the run as FAILED, with the reason as a tag."""
         end_active_run(error)
 
 
 def log_inputs(frames: dict[str, Any], catalog: CatalogProtocol) -> None:
-    """Log the data sets' names, sources, schemas and digests, and no rows, in one call."""
+    """Log names, sources, schemas and digests of data sets, no rows, in one call."""
     import mlflow
+    from mlflow.data.dataset import Dataset
+    from mlflow.data.pandas_dataset import from_pandas
 
-    datasets = [
-        mlflow.data.from_pandas(
+    datasets: list[Dataset | None] = [
+        from_pandas(
             frame, source=str(getattr(catalog[name], "_filepath", name)), name=name
         )
         for name, frame in frames.items()

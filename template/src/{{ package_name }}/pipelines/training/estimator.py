@@ -29,6 +29,6 @@ class Estimator(BaseModel):
     def build(self, seed: int) -> Any:
         """Return an unfitted estimator, seeded where it takes a ``random_state``."""
         model = load_obj(self.class_)(**self.arguments)
-        if "random_state" in model.get_params() and "random_state" not in self.arguments:
-            model.set_params(random_state=seed)
+        if "random_state" in model.get_params():
+            model.set_params(random_state=self.arguments.get("random_state", seed))
         return model

@@ -25,9 +25,7 @@ def fit_preprocessor(
     return preprocessor.fit(instances[~labels["held_out"]])
 
 
-def transform(
-    instances: pd.DataFrame, preprocessor: ColumnTransformer
-) -> pd.DataFrame:
+def transform(instances: pd.DataFrame, preprocessor: ColumnTransformer) -> pd.DataFrame:
     """Turn raw instances into the features that the estimator takes."""
     return preprocessor.transform(instances)
 

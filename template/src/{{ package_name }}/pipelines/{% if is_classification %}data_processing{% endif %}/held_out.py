@@ -26,4 +26,5 @@ def is_held_out(rows: pd.DataFrame, held_out: HeldOut) -> pd.Series:
         digest = hashlib.sha256(f"{held_out.salt}:{key}".encode()).digest()
         return int.from_bytes(digest[:8], "big") / 2**64
 
-    return pd.Series([position(key) < held_out.fraction for key in rows.index], rows.index)
+    positions = [position(key) for key in rows.index]
+    return pd.Series(positions, index=rows.index) < held_out.fraction

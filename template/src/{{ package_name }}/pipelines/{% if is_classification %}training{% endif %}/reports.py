@@ -16,7 +16,7 @@ from ..data_processing.columns import Columns
 def evaluate(
     predictions: pd.DataFrame, labels: pd.DataFrame, columns: Columns
 ) -> dict[str, dict[str, float]]:
-    """Return metrics of the held-out rows, as MLflow keeps them: by name, with a step."""
+    """Return metrics of the held-out rows as MLflow keeps them, by name."""
     truth, predicted = _held_out(predictions, labels, columns)
     probability, decision = predicted["probability"], predicted["prediction"]
     values = {
@@ -55,7 +55,7 @@ def plot_importance(
     columns: Columns,
     seed: int,
 ) -> Figure:
-    """Plot how much ROC AUC drops when one raw column of the held-out rows is shuffled."""
+    """Plot how much ROC AUC drops when a raw column of held-out rows is shuffled."""
     held_out = labels["held_out"]
     importance = permutation_importance(
         make_pipeline(preprocessor, model),

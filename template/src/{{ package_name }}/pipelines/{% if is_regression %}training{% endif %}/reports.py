@@ -15,7 +15,10 @@ from ..data_processing.columns import Columns
 def evaluate(
     predictions: pd.DataFrame, labels: pd.DataFrame, columns: Columns
 ) -> dict[str, dict[str, float]]:
-    """Return metrics of the held-out rows, as MLflow keeps them: by name, with a step; errors in the target's unit."""
+    """Return metrics of the held-out rows as MLflow keeps them, by name.
+
+    Errors are in the target's unit.
+    """
     truth, predicted = _held_out(predictions, labels, columns)
     values = {
         "rows": len(truth),
@@ -23,7 +26,9 @@ def evaluate(
         "root_mean_squared_error": metrics.root_mean_squared_error(truth, predicted),
         "mean_absolute_error": metrics.mean_absolute_error(truth, predicted),
         "median_absolute_error": metrics.median_absolute_error(truth, predicted),
-        "mean_absolute_percentage_error": metrics.mean_absolute_percentage_error(truth, predicted),
+        "mean_absolute_percentage_error": metrics.mean_absolute_percentage_error(
+            truth, predicted
+        ),
     }
     return {name: {"value": float(value), "step": 0} for name, value in values.items()}
 
@@ -47,7 +52,7 @@ def plot_importance(
     columns: Columns,
     seed: int,
 ) -> Figure:
-    """Plot how much R² drops when one raw column of the held-out rows is shuffled."""
+    """Plot how much R² drops when a raw column of held-out rows is shuffled."""
     held_out = labels["held_out"]
     importance = permutation_importance(
         make_pipeline(preprocessor, model),
