@@ -7,7 +7,8 @@ from pathlib import Path
 
 def main() -> None:
     """Import first, then read ``[model path, result path]`` and write the answer."""
-    sys.modules[sys.argv[1]] = None  # type: ignore[assignment] (can't be imported)
+    # From now on, importing the project fails as if it were not installed.
+    sys.modules[sys.argv[1]] = None  # type: ignore[assignment]
     # What most models need, imported while training still runs.
     import kedro_mlflow.mlflow  # noqa: F401
     import mlflow.pyfunc

@@ -188,17 +188,18 @@ def refuse_late_imports(package: Path) -> None:
         for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            for statement in filter(_imports_project, ast.walk(function)):
+            if any(map(_imports_project, ast.walk(function))):
                 raise BlueprintError(
-                    f"{file}:{statement.lineno} imports the project inside a function, "
-                    "so an old version would run new code: import it at the top."
+                    f"{file}:{function.lineno}: {function.name} imports the project, so "
+                    "an old version would run new code: import it at the file's top."
                 )
 
 
-def _imports_project(statement: Any) -> bool:
-    if isinstance(statement, ast.ImportFrom) and statement.level:
-        return True
-    names = [getattr(statement, "module", None) or ""]
+def _imports_project(statement: ast.AST) -> bool:
     if isinstance(statement, ast.Import):
         names = [alias.name for alias in statement.names]
+    elif isinstance(statement, ast.ImportFrom):
+        names = [PACKAGE if statement.level else statement.module or ""]
+    else:
+        names = []
     return any(name.partition(".")[0] == PACKAGE for name in names)
