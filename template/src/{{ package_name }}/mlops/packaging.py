@@ -190,8 +190,8 @@ def refuse_late_imports(package: Path) -> None:
                 continue
             if any(map(_imports_project, ast.walk(function))):
                 raise BlueprintError(
-                    f"{file}:{function.lineno}: {function.name} imports the project, so "
-                    "an old version would run new code: import it at the file's top."
+                    f"{file}:{function.lineno}: {function.name} imports the project, "
+                    "so an old version would run new code: import it at the file's top."
                 )
 
 
