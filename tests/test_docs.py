@@ -137,12 +137,14 @@ def test_the_configuration_page_names_every_key_and_variable(
         variables = set(re.findall(r"(?:MLFLOW|DATABRICKS)_[A-Z_]+", text))
         assert (set(list_keys(yaml.safe_load(text))) | variables) - named == set(), name
     text = (base / "parameters_data_processing.yml").read_text("utf-8")
-    keys = {k.split(".features.")[0] for k in list_keys(yaml.safe_load(text))}
+    keys = {
+        re.sub(r"(features)\..*", r"\1", k) for k in list_keys(yaml.safe_load(text))
+    }
     assert keys - named == set()
 
 
 def list_keys(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the dotted path of every value, but inside an estimator's arguments."""
+    """Yield the dotted path of every value, but for an estimator's arguments."""
     for key, value in settings.items():
         if isinstance(value, dict) and key != "arguments":
             yield from list_keys(value, f"{prefix}{key}.")
