@@ -12,6 +12,7 @@ from kedro.framework.cli.utils import env_option
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation import DataValidationError, ParameterValidationError
+from omegaconf.errors import InterpolationResolutionError
 
 from .mlops.errors import BlueprintError, in_one_sentence
 
@@ -19,6 +20,7 @@ ONE_SENTENCE = (
     BlueprintError,
     DataValidationError,
     DatasetError,
+    InterpolationResolutionError,
     ParameterValidationError,
 )
 SELECTION = (
