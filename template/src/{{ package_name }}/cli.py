@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+import yaml
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option
 from kedro.framework.session import KedroSession
@@ -22,6 +23,7 @@ ONE_SENTENCE = (
     DatasetError,
     InterpolationResolutionError,
     ParameterValidationError,
+    yaml.YAMLError,
 )
 SELECTION = (
     "pipeline",

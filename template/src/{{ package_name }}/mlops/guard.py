@@ -6,6 +6,7 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from .errors import BlueprintError
@@ -28,9 +29,14 @@ class GuardHooks:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Refuse a training run whose model could not be logged whole."""
+        """Refuse a run that lacks an input or would not log its model whole."""
+        if unknown := sorted(n for n in pipeline.inputs() if n not in catalog):
+            raise BlueprintError(
+                f"conf/ has no {', '.join(unknown)}: add it to parameters_*.yml or "
+                "catalog*.yml, or correct the name there."
+            )
         from kedro.framework.project import pipelines
         from kedro_mlflow.pipeline.pipeline_ml import PipelineML
 
