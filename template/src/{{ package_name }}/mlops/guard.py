@@ -70,9 +70,14 @@ class GuardHooks:
 def require_answer(uri: str) -> None:
     """Refuse a server that gives no HTTP answer at all; a refusal is an answer."""
     import requests
+    from mlflow import environment_variables as settings
 
+    verify = settings.MLFLOW_TRACKING_SERVER_CERT_PATH.get() or (
+        not settings.MLFLOW_TRACKING_INSECURE_TLS.get()
+    )
+    address = f"{uri.rstrip('/')}/health"
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER)
+        requests.get(address, timeout=SECONDS_TO_ANSWER, verify=verify)
     except requests.RequestException as error:
         raise BlueprintError(
             f"The MLflow server at {uri} does not answer ({type(error).__name__}): "
