@@ -24,6 +24,11 @@ test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 
 	@echo "Testing: all variants are rendered, the default project is run."
 	.venv/bin/pytest -m "not run" $(PYTEST_ARGS)
 
+.PHONY: bench
+bench: .venv/ready ## Measure beside what users would pick instead (BENCH_ARGS="--rounds 3")
+	@echo "Measuring: journeys and commands in alternating order; leave the machine alone."
+	.venv/bin/python -m benchmarks $(BENCH_ARGS)
+
 .PHONY: docs
 docs: .venv/ready ## Build the documentation into site/; a broken link fails
 	.venv/bin/python scripts/questionnaire.py
