@@ -30,7 +30,7 @@ class RegisteredModel:
         except MlflowException as error:
             raise BlueprintError(
                 f"{self.name} version {self.version} can't score these instances: "
-                f"{error.message.splitlines()[-1]}"
+                f"{error.message.rpartition('Error: ')[2]}"
             ) from error
 
 
