@@ -4,10 +4,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 import yaml
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option
 from kedro.framework.session import KedroSession
@@ -22,6 +24,7 @@ ONE_SENTENCE = (
     DataValidationError,
     DatasetError,
     InterpolationResolutionError,
+    MissingConfigException,
     ParameterValidationError,
     yaml.YAMLError,
 )
@@ -55,6 +58,7 @@ def run(**options: Any) -> None:
     from .pipeline_registry import SEQUENCE
 
     with one_sentence_errors():
+        require_pipelines(options["pipelines"])
         selected = any(options[name] for name in SELECTION)
         if not selected or "training" in options["pipelines"]:
             start_bare_process()
@@ -96,6 +100,17 @@ def serve(model_uri: str | None, host: str, port: int, env: str | None) -> None:
         if model_uri is None and version_of(name, "champion") is None:
             raise BlueprintError(no_alias(name, "champion"))
         serve_model(model_uri or f"models:/{name}@champion", host, port)
+
+
+def require_pipelines(names: list[str]) -> None:
+    """Refuse a name that has no folder; Kedro would fail to import it."""
+    folders = Path(__file__).with_name("pipelines").glob("*/__init__.py")
+    found = {"__default__", *(file.parent.name for file in folders)}
+    if unknown := sorted(set(names) - found):
+        raise BlueprintError(
+            f"There is no pipeline {', '.join(unknown)}: there are "
+            f"{', '.join(sorted(found))}."
+        )
 
 
 def run_pipelines(**options: Any) -> None:
