@@ -19,11 +19,10 @@ OWN_LIGHT_MODULES = {
     f"{start_up.PACKAGE}.mlops.errors",
     f"{start_up.PACKAGE}.mlops.guard",
     f"{start_up.PACKAGE}.mlops.packaging",
-    f"{start_up.PACKAGE}.mlops.progress",
-    f"{start_up.PACKAGE}.mlops.quick",
-    f"{start_up.PACKAGE}.mlops.quiet",
     f"{start_up.PACKAGE}.mlops.stores",
     f"{start_up.PACKAGE}.mlops.tracking",
+    f"{start_up.PACKAGE}.progress",
+    f"{start_up.PACKAGE}.start_up",
 }
 MODULES_AFTER_HELP = """
 import sys
