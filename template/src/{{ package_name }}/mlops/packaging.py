@@ -18,7 +18,7 @@ from kedro.io import CatalogProtocol, DataCatalog
 from kedro.runner import SequentialRunner
 
 from .errors import BlueprintError
-from .tracking import end_active_run
+from .tracking import fail_run
 
 logger = logging.getLogger(__name__)
 PACKAGE = __name__.partition(".")[0]
@@ -58,7 +58,8 @@ class PackagingHooks:
 
         from .registry import register
 
-        if mlflow.active_run() is None or not is_paired(pipeline):
+        run = mlflow.active_run()
+        if run is None or not is_paired(pipeline):
             return (yield)
         try:
             description, expected = describe(pipeline, catalog)
@@ -72,7 +73,9 @@ class PackagingHooks:
             )
             logger.info("Registered %s %s as %s", self._model_name, version, alias)
         except BaseException as error:
-            end_active_run(error)
+            mlflow.end_run("FAILED")
+            # kedro-mlflow may have closed the run already, as finished.
+            fail_run(run.info.run_id, error)
             raise
         return result
 
