@@ -3,6 +3,7 @@
 import os
 
 from .mlops.guard import GuardHooks
+from .mlops.lineage import LineageHooks
 from .mlops.packaging import PackagingHooks
 from .mlops.progress import ProgressHooks
 from .mlops.quiet import ignore_known_warnings
@@ -16,7 +17,13 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ignore_known_warnings()
 
-HOOKS = (ProgressHooks(), TrackingHooks(), PackagingHooks(), GuardHooks())
+HOOKS = (
+    ProgressHooks(),
+    LineageHooks(),
+    TrackingHooks(),
+    PackagingHooks(),
+    GuardHooks(),
+)
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

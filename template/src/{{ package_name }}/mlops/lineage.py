@@ -1,0 +1,199 @@
+"""Hook: note what every node read and wrote, and log it once, at the run's end."""
+
+import logging
+import tempfile
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from .artifact_rules import read_artifact_rules, rules_path
+from .errors import BlueprintError
+from .fingerprints import (
+    describe_data,
+    describe_storage,
+    digest_object,
+    filesystem,
+    storage_path,
+)
+from .lineage_store import write_record
+from .logging_rules import LoggingRule, is_parameter, traits_of
+from .masking import MASKER
+from .provenance import describe_run
+
+logger = logging.getLogger(__name__)
+
+
+class LineageHooks:
+    """Describes each data set once, when it is first read or written."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Read the rules for what is logged and masked."""
+        self._context = context
+        self._rules = read_artifact_rules(rules_path(context.env)).logging
+        MASKER.patterns = self._rules.mask_parameters
+
+    @hook_impl
+    def after_catalog_created(
+        self, conf_creds: dict[str, Any], parameters: dict[str, Any]
+    ) -> None:
+        """Learn the secrets that no log may hold."""
+        MASKER.learn(conf_creds or {})
+        MASKER.tree(parameters)
+        columns = parameters.get("columns") or {}
+        self._private = {columns.get("key"), *columns.get("evaluation_only", [])}
+
+    @hook_impl(wrapper=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> Generator[None, Any, Any]:
+        """Describe what runs; take over what the catalog declares as artifacts."""
+        import mlflow
+
+        refuse_secrets_in_model(pipeline)
+        self._catalog, self._pipeline = catalog, pipeline
+        self._parallel = "ParallelRunner" in run_params["runner"]
+        self._datasets: dict[str, dict[str, Any]] = {}
+        self._nodes: list[dict[str, Any]] = []
+        self._staging = tempfile.TemporaryDirectory()
+        self._record = describe_run(self._context, run_params)
+        self._record["started"] = now()
+        for name in pipeline.datasets():
+            dataset = catalog.get(name)
+            if hasattr(dataset, "_logging_activated") and (
+                hasattr(dataset, "artifact_path") or self._rule(name).log == "never"
+            ):
+                dataset._logging_activated = False
+        clear = dict(run_params)
+        run_params.update(runtime_params=self._record["runtime_parameters"])
+        try:
+            result = yield
+        finally:
+            run_params.update(clear)
+        run = mlflow.active_run()
+        self._run_id = run.info.run_id if run else None
+        return result
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
+        """Describe what comes from outside the pipeline."""
+        if dataset_name not in self._datasets and not is_parameter(dataset_name):
+            self._describe(dataset_name, data)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Describe what a node wrote; of several chunks, only what is stored."""
+        if dataset_name in self._datasets:
+            data = None
+        self._describe(dataset_name, data)
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Note that the node ran."""
+        self._nodes.append(describe_node(node))
+
+    @hook_impl(tryfirst=True)
+    def after_pipeline_run(self) -> None:
+        """Log the run's lineage."""
+        self._write("FINISHED")
+
+    @hook_impl(tryfirst=True)
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Log the lineage as far as it came."""
+        self._write("FAILED")
+
+    def _rule(self, name: str) -> LoggingRule:
+        traits = traits_of(name, self._pipeline.nodes, self._catalog)
+        return self._rules.rule_for(name, *traits)
+
+    def _describe(self, name: str, data: Any) -> None:
+        dataset, rule = self._catalog.get(name), self._rule(name)
+        facts: dict[str, Any] = {"type": type(dataset).__name__, "rule": rule.log}
+        limit = self._rules.digest_max_bytes if rule.log != "never" else 0
+        if rule.log != "never":
+            facts |= describe_data(data, limit, self._private)
+        facts |= describe_storage(dataset, limit, self._context.project_path)
+        if "location" not in facts and facts["type"] != "MemoryDataset":
+            facts["location"] = MASKER.text(str(dataset._describe()))
+        if "digest" not in facts and rule.log != "never":
+            seen = facts.get("version") or data
+            facts["digest"] = facts.get("content") or digest_object(seen, limit)
+        if rule.preview_rows and "rows" in facts:
+            shown = [c for c in data.columns if c not in self._private]
+            facts["preview"] = data[shown].head(rule.preview_rows).to_csv(index=False)
+        if rule.log == "full":
+            most = rule.max_bytes or self._rules.max_bytes
+            facts["logged"] = self._stage(name, data, dataset, facts, most)
+        facts["location"] = MASKER.text(facts.get("location") or "") or None
+        self._datasets[name] = facts
+
+    def _stage(
+        self, name: str, data: Any, dataset: Any, facts: dict[str, Any], most: int
+    ) -> str:
+        """Put a copy where it is logged from; return how much is logged and why."""
+        size, path = facts.get("bytes", 0), storage_path(dataset)
+        if size > most:
+            return f"summary, since {size} bytes are more than max_bytes, {most}"
+        declared = hasattr(dataset, "artifact_path")
+        folder = Path(
+            self._staging.name,
+            (dataset.artifact_path or "") if declared else f"data/{name}",
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        if path:
+            target = (folder / path.name).as_posix()
+            filesystem(dataset).get(path.as_posix(), target, recursive=True)
+        elif "rows" in facts:
+            data.to_parquet(folder / f"{name}.parquet")
+        else:
+            return "summary, since it is neither a file nor a frame"
+        return "full"
+
+    def _write(self, status: str) -> None:
+        with self._staging as staging:
+            if self._run_id is None:
+                return
+            if self._parallel:  # the nodes ran in processes without this hook
+                self._nodes = [describe_node(node) for node in self._pipeline.nodes]
+            for name in self._pipeline.datasets() - set(self._datasets):
+                if self._parallel and not is_parameter(name):
+                    self._describe(name, None)
+            self._record |= {
+                "status": status,
+                "ended": now(),
+                "nodes": self._nodes,
+                "datasets": self._datasets,
+            }
+            if status == "FAILED" and self._rules.failed_runs != "full":
+                staging = None
+            if status == "FAILED" and self._rules.failed_runs == "never":
+                return
+            write_record(self._run_id, self._record, staging)
+
+
+def describe_node(node: Node) -> dict[str, Any]:
+    """Return a node's name, inputs and outputs."""
+    return {"name": node.name, "inputs": node.inputs, "outputs": node.outputs}
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def refuse_secrets_in_model(pipeline: Any) -> None:
+    """Refuse to log a model that would hold a secret parameter in clear."""
+    inference = getattr(pipeline, "inference", None)
+    for name in inference.inputs() if inference else ():
+        if is_parameter(name) and MASKER.is_secret(name.removeprefix("params:")):
+            raise BlueprintError(
+                f"The logged model would hold '{name}' in clear, because a node of "
+                "inference takes it: read it from credentials there, or rename it."
+            )

@@ -1,0 +1,88 @@
+"""Keep secrets out of what is logged: by key, by value, and inside addresses."""
+
+import os
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Any
+
+MASK = "***"
+SHORTEST = 4  # a shorter value would be found in every other word
+ENVIRONMENT = re.compile(r"\$\{(?:oc\.)?env:\s*([A-Za-z_]\w*)")
+SIGN_IN = re.compile(r"(://[^\s/:@'\"]*):[^\s'\"]+@")
+QUERY = re.compile(r"([?&;][\w-]*(?:pass|pwd|secret|token|sig|key)[\w-]*=)[^&;\s'\"]+")
+ASSIGNMENT = re.compile(r"([\w.-]+)([=:])([^,\s]+)")
+
+
+class Masker:
+    """Knows which keys are secret, and the secret values that it was shown."""
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self.patterns = [pattern.lower() for pattern in patterns]
+        self._values: set[str] = set()
+
+    def is_secret(self, key: object) -> bool:
+        """Tell whether a key, or the last part of a dotted one, matches a pattern."""
+        name = str(key).lower().rpartition(".")[2]
+        return any(fnmatchcase(name, pattern) for pattern in self.patterns)
+
+    def learn(self, data: Any) -> None:
+        """Remember every text and number in ``data`` as a secret value."""
+        for value in leaves(data):
+            if isinstance(value, str | int) and len(str(value)) >= SHORTEST:
+                self._values.add(str(value))
+
+    def learn_environment(self, configuration: str) -> None:
+        """Remember the variables that a text names, and those with a secret's name."""
+        named = set(ENVIRONMENT.findall(configuration))
+        for name, value in os.environ.items():
+            if name in named or self.is_secret(name):
+                self.learn(value)
+
+    def text(self, text: str) -> str:
+        """Return the text without passwords in addresses and without known secrets."""
+        text = QUERY.sub(rf"\1{MASK}", SIGN_IN.sub(rf"\1:{MASK}@", text))
+        for value in sorted(self._values, key=len, reverse=True):
+            text = text.replace(value, MASK)
+        return text
+
+    def command(self, arguments: list[str]) -> str:
+        """Return a command line with the values of secret ``key=value`` masked."""
+        return self.text(
+            ASSIGNMENT.sub(
+                lambda found: (
+                    f"{found[1]}{found[2]}{MASK}"
+                    if self.is_secret(found[1])
+                    else found[0]
+                ),
+                " ".join(arguments),
+            )
+        )
+
+    def tree(self, data: Any) -> Any:
+        """Return nested data with secret keys' values masked, and learn them."""
+        if isinstance(data, dict):
+            return {key: self._item(key, value) for key, value in data.items()}
+        if isinstance(data, list | tuple):
+            return [self.tree(item) for item in data]
+        return self.text(data) if isinstance(data, str) else data
+
+    def _item(self, key: Any, value: Any) -> Any:
+        if not self.is_secret(key) or value is None:
+            return self.tree(value)
+        if not any(MASK == leaf or "${" in str(leaf) for leaf in leaves(value)):
+            self.learn(value)
+        return MASK
+
+
+def leaves(data: Any) -> Iterable[Any]:
+    """Yield what nested dictionaries and lists hold, except booleans and None."""
+    if isinstance(data, dict | list | tuple):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from leaves(item)
+    elif data is not None and not isinstance(data, bool):
+        yield data
+
+
+MASKER = Masker()
+"""What every hook of this process masks with."""
