@@ -92,6 +92,126 @@ def serve(model_uri: str | None, host: str, port: int, env: str | None) -> None:
         serve_model(model_uri or f"models:/{name}@champion", host, port)
 
 
+@model.command()
+@click.argument("subject", default="champion")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@env_option
+def trace(subject: str, as_json: bool, env: str | None) -> None:
+    """Show where a model comes from, and where it serves.
+
+    SUBJECT is a version, an alias (by default champion), a model URI or a run.
+
+    \b
+    kedro model trace 3
+    kedro model trace models:/my_model@champion --json
+    """
+    import json
+
+    from .mlops.stores import project_path
+    from .mlops.trace import show
+    from .mlops.trace import trace as trace_back
+
+    with one_sentence_errors():
+        found = trace_back(registered_model(env), subject, project_path())
+    click.echo(json.dumps(found, indent=2, default=str) if as_json else show(found))
+
+
+@model.command()
+@click.argument("subject")
+@click.option("--commit", help="Other code than the recorded one.")
+@click.option("--with", "packages", multiple=True, help="Another package==version.")
+@click.option("--params", multiple=True, help="Another (or a masked) key=value.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@env_option
+def reproduce(
+    subject: str,
+    commit: str | None,
+    packages: tuple[str, ...],
+    params: tuple[str, ...],
+    as_json: bool,
+    env: str | None,
+) -> None:
+    """Run a version again in its code, packages and data, and compare.
+
+    Nothing is registered, and the working tree stays as it is. What you change on
+    purpose is named beside what it changes.
+
+    \b
+    kedro model reproduce 3
+    kedro model reproduce 3 --with scikit-learn==1.9.2
+    """
+    import json
+
+    import yaml
+
+    from .mlops import reproduce as again
+    from .mlops.stores import project_path
+
+    def ask(key: str) -> str:
+        if not sys.stdin.isatty():
+            raise BlueprintError(f"Parameter {key} is masked: give `--params {key}=…`.")
+        return str(click.prompt(key, hide_input=True))
+
+    given = {k: yaml.safe_load(v) for k, _, v in (p.partition("=") for p in params)}
+    with one_sentence_errors():
+        items = again.reproduce(
+            registered_model(env),
+            subject,
+            project_path(),
+            again.Changes(commit, packages, given),
+            ask,
+            lambda line: click.echo(line, err=True),
+        )
+    click.echo(json.dumps(items, indent=2) if as_json else again.report(items))
+    if not all(item["equal"] for item in items):
+        raise SystemExit(1)
+
+
+@model.command()
+@env_option
+def start_run(env: str | None) -> None:
+    """Open one MLflow run for several commands, and print its id.
+
+    \b
+    export MLFLOW_RUN_ID=$(kedro model start-run)
+    kedro run --nodes fit_preprocessor
+    kedro run --nodes transform,fit_model
+    kedro model end-run
+    """
+    from .mlops.shared_run import not_persisted, open_run
+
+    with one_sentence_errors():
+        context = KedroSession.create(env=env).load_context()
+        if names := not_persisted(context.catalog):
+            click.echo(
+                f"Not persisted, so not handed from one command to the next: "
+                f"{', '.join(names)}. Run the node that writes one together with those "
+                "that read it, or add it to the catalog.",
+                err=True,
+            )
+        click.echo(open_run())
+
+
+@model.command()
+@click.argument("run_id", envvar="MLFLOW_RUN_ID")
+@env_option
+def end_run(run_id: str, env: str | None) -> None:
+    """Close the run that `kedro model start-run` opened.
+
+    It becomes FAILED if any command failed, and FINISHED otherwise. If all of
+    training ran, its model is logged and registered now.
+
+    \b
+    kedro model end-run $MLFLOW_RUN_ID
+    """
+    from .mlops.shared_run import close_run
+    from .mlops.stores import project_path
+
+    with one_sentence_errors():
+        registered_model(env)
+        click.echo(close_run(run_id, project_path(), env))
+
+
 def run_pipelines(**options: Any) -> None:
     """Do what Kedro's own run command does."""
     click.get_current_context().invoke(kedro_run, **options)

@@ -7,10 +7,6 @@ from pathlib import Path, PurePath
 from typing import Any
 
 
-class TooLarge(Exception):
-    """More bytes than a content digest may cost."""
-
-
 class _Sink:
     """A file that hashes what is written, and stops at a number of bytes."""
 
@@ -20,7 +16,7 @@ class _Sink:
     def write(self, data: Any) -> int:
         self.size += memoryview(data).nbytes
         if self.size > self.max_bytes:
-            raise TooLarge
+            raise OverflowError
         self.hash.update(data)
         return memoryview(data).nbytes
 
@@ -75,7 +71,8 @@ def _frame_digest(data: Any, max_bytes: int) -> str:
     except TypeError:  # cells that can't be hashed, such as lists
         return digest_object(data, max_bytes) or ""
     header = repr([(str(name), str(kind)) for name, kind in data.dtypes.items()])
-    return f"sha256:{hashlib.sha256(header.encode() + rows.to_numpy().tobytes()).hexdigest()}"
+    content = header.encode() + rows.to_numpy().tobytes()
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def digest_object(data: Any, max_bytes: int) -> str | None:
@@ -86,11 +83,11 @@ def digest_object(data: Any, max_bytes: int) -> str | None:
     except (TypeError, ValueError):
         try:
             pickle.Pickler(sink, protocol=5).dump(data)
-        except TooLarge:
+        except OverflowError:
             return None
         except Exception:  # whatever a class's own pickling raises: it has no digest
             return None
-    except TooLarge:
+    except OverflowError:
         return None
     return f"sha256:{sink.hash.hexdigest()}"
 
@@ -134,7 +131,7 @@ def describe_storage(dataset: Any, max_bytes: int, project: Path) -> dict[str, A
     return facts | measure_files(system, path.as_posix(), max_bytes)
 
 
-def measure_files(system: Any, path: str, max_bytes: int) -> dict[str, Any]:
+def measure_files(system: Any, path: str, max_bytes: float) -> dict[str, Any]:
     """Return bytes and digest of a file, or of all files below a folder."""
     if not system.exists(path):
         return {}
@@ -147,7 +144,8 @@ def measure_files(system: Any, path: str, max_bytes: int) -> dict[str, Any]:
     }
     kind = "sha256" if by_content else "metadata"
     if len(digests) == 1 and not system.isdir(path):
-        return {"bytes": size, "digest": f"{kind}:{next(iter(digests.values()))}"}
+        digest = next(iter(digests.values()))
+        return {"bytes": size, "files": 1, "digest": f"{kind}:{digest}"}
     listing = "".join(f"{d} {n[len(path) :]}\n" for n, d in sorted(digests.items()))
     digest = hashlib.sha256(listing.encode()).hexdigest()
     return {"bytes": size, "files": len(found), "digest": f"{kind}:{digest}"}

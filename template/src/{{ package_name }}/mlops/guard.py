@@ -9,6 +9,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 
 from .errors import BlueprintError
+from .shared_run import shared_run_id
 
 logger = logging.getLogger(__name__)
 SECONDS_TO_ANSWER = 10
@@ -40,6 +41,8 @@ class GuardHooks:
             if not fitting & set(pipeline.nodes):
                 continue
             alone = f"run it alone: `kedro run --pipelines {name}`"
+            if shared_run_id() and not isinstance(pipeline, PipelineML):
+                continue  # the model is logged when the shared run is closed
             if not isinstance(pipeline, PipelineML):
                 raise BlueprintError(
                     f"'{name}' would lose its model when joined with others; {alone}."

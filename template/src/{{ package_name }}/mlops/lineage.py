@@ -6,6 +6,7 @@ from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -26,6 +27,7 @@ from .lineage_store import write_record
 from .logging_rules import LoggingRule, is_parameter, traits_of
 from .masking import MASKER
 from .provenance import describe_run
+from .shared_run import shared_run_id
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,8 @@ class LineageHooks:
         self._staging = tempfile.TemporaryDirectory()
         self._record = describe_run(self._context, run_params)
         self._record["started"] = now()
+        if shared_run_id():
+            self._record["file"] = f"lineage/{uuid4().hex}.json"
         for name in pipeline.datasets():
             dataset = catalog.get(name)
             if hasattr(dataset, "_logging_activated") and (

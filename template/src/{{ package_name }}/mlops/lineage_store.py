@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +124,7 @@ def add_writers(client: Any, run_id: str, inputs: dict[str, dict[str, Any]]) -> 
             return
 
 
-def read_records(run_id: str) -> list[dict[str, Any]]:
+def read_records(run_id: str, client: Any = None) -> list[dict[str, Any]]:
     """Return what each command of a run recorded, in the order they started.
 
     Raises:
@@ -133,23 +132,20 @@ def read_records(run_id: str) -> list[dict[str, Any]]:
     """
     from mlflow import MlflowClient
 
-    client = MlflowClient()
-    found: Iterable[str] = [
-        item.path
-        for folder in (None, "lineage")
-        for item in client.list_artifacts(run_id, folder)
-        if item.path.endswith(".json") and item.path.startswith("lineage")
-    ]
+    client = client or MlflowClient()
+    paths = [item.path for item in client.list_artifacts(run_id)]
+    found = [FILE] if FILE in paths else []
+    if not found and "lineage" in paths:  # of a shared run that is still open
+        found = [item.path for item in client.list_artifacts(run_id, "lineage")]
+    records: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        records = [
-            json.loads(
-                Path(client.download_artifacts(run_id, path, folder)).read_text()
-            )
-            for path in found
-        ]
+        for path in found:
+            local = client.download_artifacts(run_id, path, folder)
+            read = json.loads(Path(local).read_text())
+            records += read if isinstance(read, list) else [read]
     if not records:
         raise BlueprintError(
-            f"Run {run_id} holds no {FILE}: it was written before lineage was recorded, "
-            "failed early, or was pruned."
+            f"Run {run_id} holds no {FILE}: it is older than this hook, failed early, "
+            "or was pruned."
         )
     return sorted(records, key=lambda record: record["started"])

@@ -70,7 +70,7 @@ class Masker:
     def _item(self, key: Any, value: Any) -> Any:
         if not self.is_secret(key) or value is None:
             return self.tree(value)
-        if not any(MASK == leaf or "${" in str(leaf) for leaf in leaves(value)):
+        if not any(leaf == MASK or "${" in str(leaf) for leaf in leaves(value)):
             self.learn(value)
         return MASK
 

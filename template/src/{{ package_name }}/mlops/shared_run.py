@@ -1,13 +1,20 @@
 """One MLflow run over several commands: joined by each, closed only when told so."""
 
+import json
 import os
+import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from .errors import BlueprintError
+from .lineage_store import FILE, read_records
+from .logging_rules import is_parameter
+from .trace import state_of
 
 VARIABLE = "MLFLOW_RUN_ID"
+TASK = "blueprint.task."
 
 
 @cache
@@ -17,9 +24,18 @@ def shared_run_id() -> str | None:
 
 
 @cache
-def task_id() -> str:
-    """Return what tells this process from the other ones of a shared run."""
-    return uuid4().hex[:8]
+def task_tag() -> str:
+    """Return the tag that holds the state of this process' command."""
+    return f"{TASK}{uuid4().hex[:8]}"
+
+
+def open_run() -> str:
+    """Start a run in the project's experiment and leave it running."""
+    import mlflow
+
+    run_id = mlflow.start_run().info.run_id
+    mlflow.end_run("RUNNING")
+    return str(run_id)
 
 
 def join() -> None:
@@ -42,17 +58,96 @@ def leave(done: bool) -> None:
         return
     client = mlflow.MlflowClient()
     client.set_tag(run_id, task_tag(), "done" if done else "failed")
-    failed = "failed" in task_states(client, run_id).values()
+    failed = "failed" in task_states(run_id).values()
     while mlflow.active_run():
         mlflow.end_run("FAILED" if failed else "RUNNING")
 
 
-def task_tag() -> str:
-    """Return the tag that holds the state of this process' command."""
-    return f"blueprint.task.{task_id()}"
-
-
-def task_states(client: Any, run_id: str) -> dict[str, str]:
+def task_states(run_id: str) -> dict[str, str]:
     """Return the state of each command of a shared run: running, done or failed."""
-    tags = client.get_run(run_id).data.tags
-    return {k: v for k, v in tags.items() if k.startswith("blueprint.task.")}
+    from mlflow import MlflowClient
+
+    tags = MlflowClient().get_run(run_id).data.tags
+    return {k.removeprefix(TASK): v for k, v in tags.items() if k.startswith(TASK)}
+
+
+def not_persisted(catalog: Any) -> list[str]:
+    """Return what one node writes, another reads, and no process can hand over."""
+    from kedro.framework.project import pipelines
+
+    nodes = {node for pipeline in pipelines.values() for node in pipeline.nodes}
+    read = {name for node in nodes for name in node.inputs}
+    written = {name for node in nodes for name in node.outputs}
+    return sorted(
+        name
+        for name in read & written
+        if type(catalog.get(name)).__name__ in ("NoneType", "MemoryDataset")
+    )
+
+
+def close_run(run_id: str, project: Path, env: str | None) -> str:
+    """Log the model if all of training ran, merge the lineage, and set the status."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    states = task_states(run_id)
+    failed = sorted(task for task, state in states.items() if state != "done")
+    if not states:
+        raise BlueprintError(
+            f"No command has joined run {run_id}: export {VARIABLE}={run_id} first."
+        )
+    if not failed:
+        log_model(run_id, read_records(run_id), project, env)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, FILE)
+        path.write_text(json.dumps(read_records(run_id), separators=(",", ":")))
+        client.log_artifact(run_id, str(path))
+    status = "FAILED" if failed else "FINISHED"
+    client.set_terminated(run_id, status)
+    return f"{status}: {len(states)} commands, {len(failed)} of them not done"
+
+
+def log_model(
+    run_id: str, records: list[dict[str, Any]], project: Path, env: str | None
+) -> None:
+    """Log and register a paired pipeline's model whose every node has run."""
+    import mlflow
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+
+    ran = {node["name"] for record in records for node in record["nodes"]}
+    outputs = {k: v for record in records for k, v in record["datasets"].items()}
+    if mlflow.MlflowClient().get_run(run_id).outputs.model_outputs:
+        return
+    for name, pipeline in pipelines.items():
+        if not hasattr(pipeline, "inference") or {n.name for n in pipeline.nodes} - ran:
+            continue
+        for fitted in pipeline.inference.inputs():
+            facts = outputs.get(fitted)
+            if not is_parameter(fitted) and (
+                facts is None or state_of(facts, project) != "unchanged"
+            ):
+                raise BlueprintError(
+                    f"{fitted} is not what this run wrote, so no model is logged: "
+                    f"persist it in the catalog, and run '{name}' again."
+                )
+        given = {k: v for r in records for k, v in r["runtime_parameters"].items()}
+        with KedroSession.create(env=env, runtime_params=given) as session:
+            context = session.load_context()
+            hooks = session._hook_manager.hook  # Kedro has no public way to them
+            params = {
+                "project_path": str(project),
+                "env": env,
+                "pipeline_names": [name],
+                "runner": "SequentialRunner",
+                "runtime_params": given,
+                "only_missing_outputs": False,
+                **dict.fromkeys(("tags", "node_names", "from_nodes", "to_nodes")),
+                **dict.fromkeys(("from_inputs", "load_versions")),
+            }
+            known = {"run_params": params, "pipeline": pipeline}
+            os.environ[VARIABLE] = run_id
+            shared_run_id.cache_clear()
+            known["catalog"] = context.catalog
+            hooks.before_pipeline_run(**known)
+            hooks.after_pipeline_run(**known, run_result={})
