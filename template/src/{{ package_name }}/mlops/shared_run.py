@@ -1,6 +1,7 @@
 """One MLflow run over several commands: joined by each, closed only when told so."""
 
 import json
+import logging
 import os
 import tempfile
 from functools import cache
@@ -46,8 +47,10 @@ def join() -> None:
     if run_id := shared_run_id():
         mlflow.start_run(run_id)
         mlflow.set_tag(task_tag(), "running")
-        # Otherwise kedro-mlflow would close the run as FINISHED after each command.
+        # Otherwise kedro-mlflow would close the run as FINISHED after each command;
+        # with it, it warns each time that it does not.
         mlflow_hook._already_active_mlflow = True
+        logging.getLogger(type(mlflow_hook).__module__).setLevel(logging.ERROR)
 
 
 def leave(done: bool) -> None:

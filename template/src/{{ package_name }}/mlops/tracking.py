@@ -47,11 +47,13 @@ class TrackingHooks:
             mlflow.end_run()
         return result
 
-    @hook_impl(tryfirst=True)
-    def on_pipeline_error(self, error: Exception) -> None:
+    @hook_impl(wrapper=True)
+    def on_pipeline_error(self, error: Exception) -> Generator[None, Any, Any]:
         """Close the run as FAILED, with the reason as a tag."""
         end_active_run(error)
+        result = yield
         shared_run.leave(done=False)
+        return result
 
 
 def end_active_run(error: BaseException) -> None:
