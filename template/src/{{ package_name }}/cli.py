@@ -107,9 +107,9 @@ def trace(subject: str, as_json: bool, env: str | None) -> None:
     """
     import json
 
+    from .mlops.lineage.trace import show
+    from .mlops.lineage.trace import trace as trace_back
     from .mlops.stores import project_path
-    from .mlops.trace import show
-    from .mlops.trace import trace as trace_back
 
     with one_sentence_errors():
         found = trace_back(registered_model(env), subject, project_path())
@@ -144,7 +144,7 @@ def reproduce(
 
     import yaml
 
-    from .mlops import reproduce as again
+    from .mlops.lineage import reproduce as again
     from .mlops.stores import project_path
 
     def ask(key: str) -> str:
@@ -178,7 +178,7 @@ def start_run(env: str | None) -> None:
     kedro run --nodes transform,fit_model
     kedro model end-run
     """
-    from .mlops.shared_run import not_persisted, open_run
+    from .mlops.lineage.shared_run import not_persisted, open_run
 
     with one_sentence_errors():
         context = KedroSession.create(env=env).load_context()
@@ -204,7 +204,7 @@ def end_run(run_id: str, env: str | None) -> None:
     \b
     kedro model end-run $MLFLOW_RUN_ID
     """
-    from .mlops.shared_run import close_run
+    from .mlops.lineage.shared_run import close_run
     from .mlops.stores import project_path
 
     with one_sentence_errors():

@@ -3,7 +3,7 @@
 import os
 
 from .mlops.guard import GuardHooks
-from .mlops.lineage import LineageHooks
+from .mlops.lineage.hook import LineageHooks
 from .mlops.packaging import PackagingHooks
 from .mlops.progress import ProgressHooks
 from .mlops.quiet import ignore_known_warnings

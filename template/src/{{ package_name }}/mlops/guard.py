@@ -9,7 +9,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 
 from .errors import BlueprintError
-from .shared_run import shared_run_id
+from .lineage.shared_run import shared_run_id
 
 logger = logging.getLogger(__name__)
 SECONDS_TO_ANSWER = 10

@@ -6,7 +6,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 from pydantic import BaseModel
 
-from . import shared_run
+from .lineage import shared_run
 from .logging_rules import is_parameter
 from .masking import MASKER
 

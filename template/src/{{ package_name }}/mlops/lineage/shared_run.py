@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from .errors import BlueprintError
-from .lineage_store import FILE, read_records
-from .logging_rules import is_parameter
+from ..errors import BlueprintError
+from ..logging_rules import is_parameter
+from .store import FILE, read_records
 from .trace import state_of
 
 VARIABLE = "MLFLOW_RUN_ID"

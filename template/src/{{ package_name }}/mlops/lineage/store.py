@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .errors import BlueprintError
+from ..errors import BlueprintError
 
 FILE = "lineage.json"
 MLFLOW_TYPES = {"i": "long", "u": "long", "f": "double", "b": "boolean"}
@@ -24,7 +24,7 @@ def write_record(run_id: str, record: dict[str, Any], files: str | None) -> None
     client = MlflowClient()
     datasets = record["datasets"]
     inputs = outside_inputs([record])
-    add_writers(client, run_id, inputs)
+    upstream = add_writers(client, run_id, inputs)
     shown = [
         DatasetInput(
             _mlflow_dataset(name, facts),
@@ -35,13 +35,10 @@ def write_record(run_id: str, record: dict[str, Any], files: str | None) -> None
     ]
     for start in range(0, len(shown), MOST_DATASETS):
         client.log_inputs(run_id, shown[start : start + MOST_DATASETS])
-    writers = sorted(
-        {facts["writer"] for facts in inputs.values() if "writer" in facts}
-    )
     tags = {
         "blueprint.commit": record["code"]["commit"],
         "blueprint.dirty": record["code"]["dirty"],
-        "blueprint.upstream": " ".join(writers),
+        "blueprint.upstream": upstream,
     }
     client.log_batch(
         run_id, tags=[RunTag(k, str(v)) for k, v in tags.items() if v not in (None, "")]
@@ -94,34 +91,40 @@ def outside_inputs(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def add_writers(client: Any, run_id: str, inputs: dict[str, dict[str, Any]]) -> None:
+def add_writers(client: Any, run_id: str, inputs: dict[str, dict[str, Any]]) -> str:
     """Note in each input's facts the latest run that wrote the same bytes.
 
     If more runs than are looked through have read it since, it is the first one.
+    Returns the ids of all runs that this one builds on.
     """
     wanted = {short(facts): facts for facts in inputs.values() if facts.get("digest")}
-    experiment = client.get_run(run_id).info.experiment_id
-    for order in ("DESC", "ASC"):
-        if not wanted:
-            return
+    run = client.get_run(run_id)
+    upstream = set(run.data.tags.get("blueprint.upstream", "").split())
+    for order in ("DESC", "ASC") if wanted else ():
         digests = ", ".join(f"'{digest}'" for digest in wanted)
         runs = client.search_runs(
-            [experiment],
+            [run.info.experiment_id],
             f"dataset.digest IN ({digests})",
             order_by=[f"attributes.start_time {order}"],
             max_results=MOST_RUNS,
         )
-        for run in runs:
-            for found in run.inputs.dataset_inputs:
-                context = {tag.key: tag.value for tag in found.tags}
-                if (
-                    run.info.run_id != run_id
-                    and context.get("mlflow.data.context") == "output"
-                    and found.dataset.digest in wanted
-                ):
-                    wanted.pop(found.dataset.digest)["writer"] = run.info.run_id
-        if len(runs) < MOST_RUNS:
-            return
+        for found, digest in [pair for r in runs for pair in written_by(r)]:
+            facts = wanted.pop(digest, None)
+            if facts is not None and found != run_id:
+                facts["writer"] = found
+                upstream.add(found)
+        if not wanted or len(runs) < MOST_RUNS:
+            break
+    return " ".join(sorted(upstream))
+
+
+def written_by(run: Any) -> list[tuple[str, str]]:
+    """Return the run's id with the digest of each data set that it wrote."""
+    return [
+        (run.info.run_id, found.dataset.digest)
+        for found in run.inputs.dataset_inputs
+        if any(tag.value == "output" for tag in found.tags)
+    ]
 
 
 def read_records(run_id: str, client: Any = None) -> list[dict[str, Any]]:

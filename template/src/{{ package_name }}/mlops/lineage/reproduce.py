@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-from .errors import BlueprintError
-from .lineage_store import outside_inputs, read_records
-from .masking import MASK
+from ..errors import BlueprintError
+from ..masking import MASK
 from .provenance import git
+from .store import outside_inputs, read_records
 from .trace import code_breaks, find_run, state_of
 
 PACKAGE = __name__.partition(".")[0]
@@ -337,7 +337,7 @@ def predict(client: Any, model_id: str, again: Record, root: Path) -> Any:
     with tempfile.TemporaryDirectory(dir=root.parent) as folder:
         path = download_artifacts(artifact_uri=model.artifact_location, dst_path=folder)
         job = json.dumps([path, str(result)])
-        script = str(Path(__file__).with_name("bare_process.py"))
+        script = str(Path(__file__).parents[1] / "bare_process.py")
         python = str(again["python"])
         call(root, python, "-P", script, PACKAGE, input=job, env=again["environment"])
     return json.loads(result.read_text())

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import BlueprintError
+from ..errors import BlueprintError
+from ..registry import no_alias, version_of
 from .fingerprints import measure_files
-from .lineage_store import outside_inputs, read_records
 from .provenance import git
-from .registry import no_alias, version_of
+from .store import outside_inputs, read_records
 
 Found = dict[str, Any]
 

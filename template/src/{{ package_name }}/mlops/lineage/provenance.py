@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .masking import MASKER
+from ..masking import MASKER
 
 MOST_PATCH_BYTES = 1_000_000
 NOT_CODE = (":(exclude)data", ":(exclude,glob)**/*.ipynb")  # they may hold people

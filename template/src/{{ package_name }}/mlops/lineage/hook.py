@@ -14,8 +14,10 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from .artifact_rules import read_artifact_rules, rules_path
-from .errors import BlueprintError
+from ..artifact_rules import read_artifact_rules, rules_path
+from ..errors import BlueprintError
+from ..logging_rules import LoggingRule, is_parameter, traits_of
+from ..masking import MASKER
 from .fingerprints import (
     describe_data,
     describe_storage,
@@ -23,11 +25,9 @@ from .fingerprints import (
     filesystem,
     storage_path,
 )
-from .lineage_store import write_record
-from .logging_rules import LoggingRule, is_parameter, traits_of
-from .masking import MASKER
 from .provenance import describe_run
 from .shared_run import shared_run_id
+from .store import write_record
 
 logger = logging.getLogger(__name__)
 
