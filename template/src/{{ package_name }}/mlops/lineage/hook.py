@@ -70,7 +70,7 @@ class LineageHooks:
         if shared_run_id():
             self._record["file"] = f"lineage/{uuid4().hex}.json"
         for name in pipeline.datasets():
-            dataset = catalog.get(name)
+            dataset: Any = catalog.get(name)
             if hasattr(dataset, "_logging_activated") and (
                 hasattr(dataset, "artifact_path") or self._rule(name).log == "never"
             ):
@@ -118,7 +118,8 @@ class LineageHooks:
         return self._rules.rule_for(name, *traits)
 
     def _describe(self, name: str, data: Any) -> None:
-        dataset, rule = self._catalog.get(name), self._rule(name)
+        dataset: Any = self._catalog.get(name)
+        rule = self._rule(name)
         facts: dict[str, Any] = {"type": type(dataset).__name__, "rule": rule.log}
         limit = self._rules.digest_max_bytes if rule.log != "never" else 0
         if rule.log != "never":
@@ -175,11 +176,10 @@ class LineageHooks:
                 "nodes": self._nodes,
                 "datasets": self._datasets,
             }
-            if status == "FAILED" and self._rules.failed_runs != "full":
-                staging = None
-            if status == "FAILED" and self._rules.failed_runs == "never":
-                return
-            write_record(self._run_id, self._record, staging)
+            allowed = self._rules.failed_runs if status == "FAILED" else "full"
+            if allowed != "never":
+                files = staging if allowed == "full" else None
+                write_record(self._run_id, self._record, files)
 
 
 def describe_node(node: Node) -> dict[str, Any]:

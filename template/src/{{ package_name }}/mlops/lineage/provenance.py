@@ -69,7 +69,8 @@ def unresolved(loader: Any, kind: str) -> dict[str, Any]:
     base, environment, *_ = loader._read_raw_config(kind)
     written: dict[str, Any] = {}
     for config in [*base.values(), *environment.values()]:
-        written |= OmegaConf.to_container(config, resolve=False)
+        plain: Any = OmegaConf.to_container(config, resolve=False)
+        written |= plain
     return written
 
 

@@ -120,7 +120,8 @@ def log_model(
 
     ran = {node["name"] for record in records for node in record["nodes"]}
     outputs = {k: v for record in records for k, v in record["datasets"].items()}
-    if mlflow.MlflowClient().get_run(run_id).outputs.model_outputs:
+    logged = mlflow.MlflowClient().get_run(run_id).outputs
+    if logged and logged.model_outputs:
         return
     for name, pipeline in pipelines.items():
         if not hasattr(pipeline, "inference") or {n.name for n in pipeline.nodes} - ran:
@@ -135,22 +136,21 @@ def log_model(
                     f"persist it in the catalog, and run '{name}' again."
                 )
         given = {k: v for r in records for k, v in r["runtime_parameters"].items()}
-        with KedroSession.create(env=env, runtime_params=given) as session:
-            context = session.load_context()
-            hooks = session._hook_manager.hook  # Kedro has no public way to them
-            params = {
-                "project_path": str(project),
-                "env": env,
-                "pipeline_names": [name],
-                "runner": "SequentialRunner",
-                "runtime_params": given,
-                "only_missing_outputs": False,
-                **dict.fromkeys(("tags", "node_names", "from_nodes", "to_nodes")),
-                **dict.fromkeys(("from_inputs", "load_versions")),
-            }
-            known = {"run_params": params, "pipeline": pipeline}
-            os.environ[VARIABLE] = run_id
-            shared_run_id.cache_clear()
-            known["catalog"] = context.catalog
-            hooks.before_pipeline_run(**known)
-            hooks.after_pipeline_run(**known, run_result={})
+        session: Any = KedroSession.create(env=env, runtime_params=given)
+        params = {
+            "project_path": str(project),
+            "env": env,
+            "pipeline_names": [name],
+            "runner": "SequentialRunner",
+            "runtime_params": given,
+            "only_missing_outputs": False,
+            **dict.fromkeys(("tags", "node_names", "from_nodes", "to_nodes")),
+            **dict.fromkeys(("from_inputs", "load_versions")),
+        }
+        catalog = session.load_context().catalog
+        known = {"run_params": params, "pipeline": pipeline, "catalog": catalog}
+        os.environ[VARIABLE] = run_id
+        shared_run_id.cache_clear()
+        hooks = session._hook_manager.hook  # Kedro has no public way to them
+        hooks.before_pipeline_run(**known)
+        hooks.after_pipeline_run(**known, run_result={})
