@@ -251,7 +251,8 @@ def count(nodes, lineage):
     return len(calls)
 
 count(1, True)
-print(json.dumps([[count(n, True) - count(n, False) for n in (5, 100)], count(5, True)]))
+added = [count(n, True) - count(n, False) for n in (5, 100)]
+print(json.dumps([added, count(5, True)]))
 """
 
 

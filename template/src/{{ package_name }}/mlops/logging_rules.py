@@ -53,7 +53,7 @@ class LoggingRules(BaseModel):
     max_bytes: ByteSize = ByteSize(100 * 10**6)
     digest_max_bytes: ByteSize = ByteSize(256 * 10**6)
     failed_runs: Amount = "summary"
-    mask_parameters: Names = ["*password*", "*secret*", "*token*", "*api_key*"]
+    mask_parameters: Names = ["*password*", "*secret*", "token", "*_token", "*api_key*"]
     rules: list[LoggingRule] = []
 
     def rule_for(self, name: str, tags: set[str], layer: str | None) -> LoggingRule:

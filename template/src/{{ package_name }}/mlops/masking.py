@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 MASK = "***"
-SHORTEST = 4  # a shorter value would be found in every other word
+SHORTEST = 6  # a shorter value would be found in other words
 ENVIRONMENT = re.compile(r"\$\{(?:oc\.)?env:\s*([A-Za-z_]\w*)")
 SIGN_IN = re.compile(r"(://[^\s/:@'\"]*):[^\s'\"]+@")
 QUERY = re.compile(r"([?&;][\w-]*(?:pass|pwd|secret|token|sig|key)[\w-]*=)[^&;\s'\"]+")

@@ -48,8 +48,15 @@ class LineageHooks:
     ) -> None:
         """Learn the secrets that no log may hold."""
         MASKER.learn(conf_creds or {})
-        MASKER.tree(parameters)
-        columns = parameters.get("columns") or {}
+        plain = {
+            name.removeprefix("params:"): value.model_dump(by_alias=True)
+            if hasattr(value, "model_dump")
+            else value
+            for name, value in parameters.items()
+        }
+        MASKER.tree(plain)
+        self._seed = plain.get("seed")
+        columns = plain.get("columns", {})
         self._private = {columns.get("key"), *columns.get("evaluation_only", [])}
 
     @hook_impl(wrapper=True)
@@ -66,7 +73,7 @@ class LineageHooks:
         self._nodes: list[dict[str, Any]] = []
         self._staging = tempfile.TemporaryDirectory()
         self._record = describe_run(self._context, run_params)
-        self._record["started"] = now()
+        self._record |= {"seed": self._seed, "started": now()}
         if shared_run_id():
             self._record["file"] = f"lineage/{uuid4().hex}.json"
         for name in pipeline.datasets():

@@ -86,7 +86,6 @@ def describe_run(context: Any, run_params: dict[str, Any]) -> dict[str, Any]:
         "command": MASKER.command([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "pipelines": run_params["pipeline_names"] or ["__default__"],
         "environment": run_params["env"] or context.config_loader.default_run_env,
-        "seed": context.params.get("seed"),
         "runtime_parameters": runtime,
         "parameters": MASKER.tree(written["parameters"]),
         "catalog": MASKER.tree(written["catalog"]),
