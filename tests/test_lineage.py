@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .support import Project, commit_all, git
 
@@ -113,17 +114,16 @@ def test_rules_decide_what_is_logged_and_trace_sees_one_changed_byte(
     worked_project: Callable[..., Project], tmp_path: Path
 ) -> None:
     project = worked_project().copy(tmp_path)
-    (project.path / "conf/base/artifacts.yml").write_text(
-        (project.path / "conf/base/artifacts.yml").read_text().partition("logging:")[0]
-        + """\
-logging:
-  rules:
-    - {data: instances, log: full}
-    - {data: labels, log: full, max_bytes: 10}
-    - {data: evaluation_columns, log: never}
-    - {data: raw_data, log: summary, preview_rows: 3}
-  digest_max_bytes: 100KB
-"""
+    file = project.path / "conf/base/artifacts.yml"
+    rules = [
+        {"data": "instances", "log": "full"},
+        {"data": "labels", "log": "full", "max_bytes": 10},
+        {"data": "evaluation_columns", "log": "never"},
+        {"data": "raw_data", "log": "summary", "preview_rows": 3},
+    ]
+    logging = {"rules": rules, "digest_max_bytes": "100KB"}
+    file.write_text(
+        yaml.safe_dump({**yaml.safe_load(file.read_text()), "logging": logging})
     )
     project.run("kedro", "run", "--pipelines", "data_processing")
     datasets = lineage(project)["datasets"]
@@ -131,9 +131,7 @@ logging:
     logged = {p.relative_to(folder).as_posix() for p in folder.rglob("*.parquet")}
     assert logged == {"data/instances/instances.parquet"}
     assert datasets["labels"]["logged"].endswith("more than max_bytes, 10")
-    assert "digest" not in datasets["evaluation_columns"] or not datasets[
-        "evaluation_columns"
-    ].get("rows")
+    assert not {"rows", "types", "content"} & set(datasets["evaluation_columns"])
     preview = datasets["raw_data"]["preview"].splitlines()
     assert len(preview) == 4
     assert not {"black", "single", "application_id"} & set(preview[0].split(","))
@@ -142,9 +140,9 @@ logging:
     names = query(project, "SELECT DISTINCT name FROM datasets")
     assert ("instances",) in names
 
-    with (project.path / RAW).open("r+b") as file:
-        file.seek(-2, 2)
-        file.write(b"0" if file.read(1) != b"0" else b"1")
+    content = bytearray((project.path / RAW).read_bytes())
+    content[-2] ^= 1
+    (project.path / RAW).write_bytes(content)
     breaks = trace(project)["breaks"]
     assert f"raw_data ({RAW}) changed on disk since." in breaks
 
