@@ -46,21 +46,25 @@ def describe_data(data: Any, max_bytes: int, private: set[str]) -> dict[str, Any
     return facts
 
 
-def _statistics(data: Any, private: set[str]) -> dict[str, dict[str, float]]:
-    shown = data[[name for name in data.columns if str(name) not in private]]
-    missing, numbers = shown.isna().sum(), shown.select_dtypes("number")
-    mean, deviation = numbers.mean(), numbers.std()
-    return {
-        str(name): {
-            "missing": int(missing.iloc[i]),
-            **(
-                {"mean": float(mean[name]), "std": float(deviation[name])}
-                if name in numbers.columns
-                else {}
-            ),
-        }
-        for i, name in enumerate(shown.columns)
-    }
+def _statistics(data: Any, private: set[str]) -> dict[str, dict[str, Any]]:
+    from pandas.api.types import is_float_dtype, is_integer_dtype
+
+    found: dict[str, dict[str, Any]] = {}
+    for position, name in enumerate(data.columns):
+        if str(name) in private:
+            continue
+        values = data.iloc[:, position]
+        found[str(name)] = {"missing": int(values.isna().sum())}
+        if is_float_dtype(values) or is_integer_dtype(values):
+            found[str(name)]["mean"] = _number(values.mean())
+            found[str(name)]["std"] = _number(values.std())
+    return found
+
+
+def _number(value: Any) -> float | None:
+    import pandas as pd
+
+    return None if pd.isna(value) else float(value)
 
 
 def _frame_digest(data: Any, max_bytes: int) -> str:
@@ -68,7 +72,7 @@ def _frame_digest(data: Any, max_bytes: int) -> str:
 
     try:
         rows = pd.util.hash_pandas_object(data, index=True)
-    except TypeError:  # cells that can't be hashed, such as lists
+    except (TypeError, ValueError):  # cells that can't be hashed, such as lists
         return digest_object(data, max_bytes) or ""
     header = repr([(str(name), str(kind)) for name, kind in data.dtypes.items()])
     content = header.encode() + rows.to_numpy().tobytes()

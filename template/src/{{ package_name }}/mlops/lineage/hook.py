@@ -35,12 +35,15 @@ logger = logging.getLogger(__name__)
 class LineageHooks:
     """Describes each data set once, when it is first read or written."""
 
+    def __init__(self) -> None:
+        self._catalog: Any = None
+
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
         """Read the rules for what is logged and masked."""
         self._context = context
         self._rules = read_artifact_rules(rules_path(context.env)).logging
-        MASKER.patterns = self._rules.mask_parameters
+        MASKER.patterns = [glob.lower() for glob in self._rules.mask_parameters]
 
     @hook_impl
     def after_catalog_created(
@@ -67,7 +70,7 @@ class LineageHooks:
         import mlflow
 
         refuse_secrets_in_model(pipeline)
-        self._catalog, self._pipeline = catalog, pipeline
+        self._catalog, self._pipeline, self._run_id = catalog, pipeline, None
         self._parallel = "ParallelRunner" in run_params["runner"]
         self._datasets: dict[str, dict[str, Any]] = {}
         self._nodes: list[dict[str, Any]] = []
@@ -125,26 +128,37 @@ class LineageHooks:
         return self._rules.rule_for(name, *traits)
 
     def _describe(self, name: str, data: Any) -> None:
+        if self._catalog is None:  # a process of ParallelRunner, which nobody reads
+            return
         dataset: Any = self._catalog.get(name)
         rule = self._rule(name)
         facts: dict[str, Any] = {"type": type(dataset).__name__, "rule": rule.log}
-        limit = self._rules.digest_max_bytes if rule.log != "never" else 0
-        if rule.log != "never":
-            facts |= describe_data(data, limit, self._private)
-        facts |= describe_storage(dataset, limit, self._context.project_path)
-        if "location" not in facts and facts["type"] != "MemoryDataset":
-            facts["location"] = MASKER.text(str(dataset._describe()))
-        if "digest" not in facts and rule.log != "never":
-            seen = facts.get("version") or data
-            facts["digest"] = facts.get("content") or digest_object(seen, limit)
-        if rule.preview_rows and "rows" in facts:
-            shown = [c for c in data.columns if c not in self._private]
-            facts["preview"] = data[shown].head(rule.preview_rows).to_csv(index=False)
+        try:
+            facts |= self._facts(dataset, data, rule)
+        except Exception as error:  # whatever a class raises: training goes on
+            facts["not_described"] = MASKER.text(f"{type(error).__name__}: {error}")
+            logger.warning("%s is not described: %s", name, facts["not_described"])
         if rule.log == "full":
             most = rule.max_bytes or self._rules.max_bytes
             facts["logged"] = self._stage(name, data, dataset, facts, most)
         facts["location"] = MASKER.text(facts.get("location") or "") or None
         self._datasets[name] = facts
+
+    def _facts(self, dataset: Any, data: Any, rule: LoggingRule) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
+        limit = self._rules.digest_max_bytes if rule.log != "never" else 0
+        if rule.log != "never":
+            facts |= describe_data(data, limit, self._private)
+        facts |= describe_storage(dataset, limit, self._context.project_path)
+        if "location" not in facts and type(dataset).__name__ != "MemoryDataset":
+            facts["location"] = str(dataset._describe())
+        if "digest" not in facts and rule.log != "never":
+            seen = [facts["location"], facts["version"]] if "version" in facts else data
+            facts["digest"] = facts.get("content") or digest_object(seen, limit)
+        if rule.preview_rows and "rows" in facts:
+            shown = [c for c in data.columns if c not in self._private]
+            facts["preview"] = data[shown].head(rule.preview_rows).to_csv(index=False)
+        return facts
 
     def _stage(
         self, name: str, data: Any, dataset: Any, facts: dict[str, Any], most: int

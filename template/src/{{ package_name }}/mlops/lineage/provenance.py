@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,21 +12,33 @@ from typing import Any
 
 from ..masking import MASKER
 
-MOST_PATCH_BYTES = 1_000_000
+MOST_PATCH = 1_000_000  # characters
+DIFF = (  # whatever the user's own configuration of git says
+    *("diff", "--binary", "--relative", "--no-color", "--no-ext-diff"),
+    *("--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "HEAD"),
+)
 NOT_CODE = (":(exclude)data", ":(exclude,glob)**/*.ipynb")  # they may hold people
 
 
-def git(project: Path, *arguments: str, **environment: str) -> str:
-    """Return the output of a git command in the project; empty if it fails."""
-    done = subprocess.run(  # noqa: S603 (git's own commands)
+def git(project: Path, *arguments: str, index: str = "", most: int = -1) -> str:
+    """Return what a git command in the project prints; nothing if it fails."""
+    if shutil.which("git") is None:
+        return ""
+    with subprocess.Popen(  # noqa: S603 (git's own commands)
         ["git", *arguments],  # noqa: S607 (wherever git is)
         cwd=project,
-        env={**os.environ, **environment},
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    return done.stdout if done.returncode == 0 else ""
+        env={**os.environ, **({"GIT_INDEX_FILE": index} if index else {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="surrogateescape",
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 (it is a pipe)
+        printed = process.stdout.read(most)
+        if len(printed) == most:
+            process.kill()
+            return printed
+    return printed if process.returncode == 0 else ""
 
 
 def describe_code(project: Path) -> dict[str, Any]:
@@ -34,14 +47,13 @@ def describe_code(project: Path) -> dict[str, Any]:
     if not commit:
         return {"commit": None, "dirty": None}
     with tempfile.TemporaryDirectory() as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-        git(project, "read-tree", "HEAD", **index)
-        git(project, "add", "--intent-to-add", "--", ".", *NOT_CODE, **index)
-        difference = ("diff", "--binary", "--relative", "HEAD", "--", ".", *NOT_CODE)
-        patch = git(project, *difference, **index)
+        own, code_only = str(Path(folder, "index")), ("--", ".", *NOT_CODE)
+        git(project, "read-tree", "HEAD", index=own)
+        git(project, "add", "--intent-to-add", *code_only, index=own)
+        patch = git(project, *DIFF, *code_only, index=own, most=MOST_PATCH + 1)
     code: dict[str, Any] = {"commit": commit, "dirty": bool(patch)}
-    if len(patch) > MOST_PATCH_BYTES:
-        code["patch_left_out"] = f"{len(patch)} bytes"
+    if len(patch) > MOST_PATCH:
+        code["patch_left_out"] = f"it is longer than {MOST_PATCH} characters"
     elif patch:
         code["patch"] = MASKER.text(patch)
         code["patch_masked"] = code["patch"] != patch

@@ -148,7 +148,13 @@ def call(folder: Path, *command: str, **options: Any) -> str:
     """Run a command; refuse with the last line of what it said if it fails."""
     try:
         done = subprocess.run(  # noqa: S603 (git, uv and the project's Python)
-            command, cwd=folder, capture_output=True, check=False, text=True, **options
+            command,
+            cwd=folder,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="surrogateescape",
+            **options,
         )
     except FileNotFoundError as error:
         raise BlueprintError(
