@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+import yaml
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation import DataValidationError, ParameterValidationError
+from omegaconf.errors import InterpolationResolutionError
 
 from .mlops.errors import BlueprintError, in_one_sentence
 
@@ -19,7 +21,9 @@ ONE_SENTENCE = (
     BlueprintError,
     DataValidationError,
     DatasetError,
+    InterpolationResolutionError,
     ParameterValidationError,
+    yaml.YAMLError,
 )
 SELECTION = (
     "pipeline",
