@@ -44,9 +44,8 @@ def test_the_champion_leads_to_the_raw_file_the_commit_and_the_parameters(
     project = worked_project()
     found = trace(project)
     assert found["breaks"] == []
-    assert found["versions"] == [
-        {"name": project.package, "version": 1, "aliases": ["champion"]}
-    ] or found["versions"][0]["aliases"] == ["champion"]
+    (version,) = found["versions"]
+    assert version["aliases"] == ["champion"]
     run = found["run"]
     assert run["code"] == {
         "commit": git("rev-parse", "HEAD", cwd=project.path).strip(),
@@ -62,6 +61,29 @@ def test_the_champion_leads_to_the_raw_file_the_commit_and_the_parameters(
     assert raw["location"] == RAW
     assert raw["rows"] == content.count(b"\n") - 1
     assert "columns" in processing["parameters"]
+
+
+FIND = """
+import json, sys
+from {package}.mlops.lineage.trace import find_run
+print(json.dumps([find_run("{package}", subject) for subject in sys.argv[1:]]))
+"""
+
+
+def test_uri_alias_version_model_and_run_lead_to_the_same_run(
+    worked_project: Callable[..., Project],
+) -> None:
+    project = worked_project()
+    ((run_id, model),) = query(
+        project, "SELECT source_run_id, model_id FROM logged_models"
+    )
+    name = project.package
+    subjects = [
+        *("champion", "1", f"models:/{name}/1", f"models:/{name}@champion"),
+        *(f"models:/{model}", run_id, f"runs:/{run_id}"),
+    ]
+    found = json.loads(project.ask(FIND.format(package=name), *subjects))
+    assert found == [run_id] * 7
 
 
 def test_every_data_set_of_every_node_is_described_and_shown_by_mlflow(
@@ -210,6 +232,12 @@ def test_no_planted_secret_reaches_store_or_database(
     assert "visible-value" in record["code"]["patch"]
     assert record["code"]["patch_masked"]
     assert "--params service.password=***" in record["command"]
+
+    # Without the pattern it would be there, and the test would see it.
+    rules = project.path / "conf/base/artifacts.yml"
+    rules.write_text(rules.read_text().replace("*_token", "*_no_token"))
+    project.run(*command, env=env)
+    assert b"planted-parameter" in (project.path / "mlflow.db").read_bytes()
 
 
 COUNT = """
@@ -378,6 +406,11 @@ def test_several_commands_write_one_run_that_ends_only_when_told(
     worked_project: Callable[..., Project], tmp_path: Path
 ) -> None:
     project = worked_project().copy(tmp_path)
+    file = project.path / "conf/base/artifacts.yml"
+    rules = [{"data": "plots", "log": "full", "max_bytes": 10}]
+    rules.append({"data": "*_plot", "log": "full"})
+    content = {**yaml.safe_load(file.read_text()), "logging": {"rules": rules}}
+    file.write_text(yaml.safe_dump(content))
     opened = project.run("kedro", "model", "start-run")
     assert "features, predictions" in opened.stderr
     run_id = opened.stdout.strip()
@@ -404,6 +437,9 @@ def test_several_commands_write_one_run_that_ends_only_when_told(
     merged = lineage(project, run_id)
     ran = {node["name"] for record in merged for node in record["nodes"]}
     assert len(ran) == 8
+    # What the catalog declares as MLflow artifacts obeys the rules, too.
+    logged = project.path / "mlartifacts" / run_id / "artifacts"
+    assert [p.name for p in logged.rglob("*.png")] == ["permutation_importance.png"]
 
     run_id = project.run("kedro", "model", "start-run").stdout.strip()
     env = {"MLFLOW_RUN_ID": run_id}
