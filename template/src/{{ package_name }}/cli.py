@@ -55,10 +55,12 @@ def run(**options: Any) -> None:
     from .pipeline_registry import SEQUENCE
 
     with one_sentence_errors():
-        if any(options[name] for name in SELECTION):
+        selected = any(options[name] for name in SELECTION)
+        if not selected or "training" in options["pipelines"]:
+            start_bare_process()
+        if selected:
             run_pipelines(**options)
             return
-        start_bare_process()
         for name in SEQUENCE:
             if name == "batch_inference" and not champion_exists(options):
                 click.echo("No version is champion yet, so nothing was scored.")
