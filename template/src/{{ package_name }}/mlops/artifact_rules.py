@@ -34,7 +34,9 @@ def read_artifact_rules(path: Path) -> ArtifactRules:
     try:
         tree = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
         refuse(path, tree, repeated_keys(tree))
-        return ArtifactRules.model_validate(yaml.safe_load(path.read_text("utf-8")))
+        rules = ArtifactRules.model_validate(yaml.safe_load(path.read_text("utf-8")))
+        refuse(path, tree, rules.retention.problems())
+        return rules
     except (OSError, yaml.YAMLError) as error:
         raise BlueprintError(f"{path.name} can't be read: {error}") from error
     except ValidationError as error:

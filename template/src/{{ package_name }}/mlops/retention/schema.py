@@ -1,20 +1,22 @@
-"""What `retention:` in artifacts.yml may say: who is kept, and what happens to others."""
+"""What `retention:` in artifacts.yml may say: who is kept, what happens to others."""
 
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ByteSize, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Days = Annotated[float, Field(ge=0)]
+Problem = tuple[tuple[str | int, ...], str]  # where in the file, and what is wrong
 
 
-class Rule(BaseModel, extra="forbid", frozen=True):
+class Rule(BaseModel, extra="forbid"):
     """A part of the file in which an unknown key is an error."""
 
 
 class Best(Rule):
-    """The best runs by a metric."""
+    """The best finished runs by a metric."""
 
     metric: str
     order: Literal["highest", "lowest"]
@@ -30,9 +32,9 @@ class Keep(Rule):
 
 
 class Globs(Rule):
-    """Run artifacts by path; ``**`` crosses folders."""
+    """Run artifacts by path; ``*`` crosses folders."""
 
-    match: Annotated[list[str], Field(min_length=1)]
+    match: Annotated[list[Annotated[str, Field(pattern=r"^\S+$")]], Field(min_length=1)]
     after_days: Days
 
 
@@ -57,17 +59,15 @@ class ExperimentRules(Rule):
 
     @model_validator(mode="after")
     def _no_rule_waits_for_another(self) -> "ExperimentRules":
-        young = self.keep.younger_than_days
-        ages = {
-            "failed_after_days": self.prune.failed_after_days,
-            "all_after_days": self.prune.all_after_days,
-            **{f"artifacts {g.match}": g.after_days for g in self.prune.artifacts},
-        }
-        for rule, days in ages.items():
+        young, prune = self.keep.younger_than_days, self.prune
+        ages = {f"artifacts {g.match}": g.after_days for g in prune.artifacts}
+        by_name = {"failed_after_days": prune.failed_after_days}
+        by_name["all_after_days"] = prune.all_after_days
+        for rule, days in (by_name | ages).items():
             if days is not None and days < young:
                 raise ValueError(
-                    f"{rule} ({days:g}) contradicts keep.younger_than_days ({young:g}), "
-                    "which protects for longer"
+                    f"prune.{rule}: {days:g} contradicts keep.younger_than_days: "
+                    f"{young:g}, which protects for longer"
                 )
         return self
 
@@ -80,27 +80,26 @@ class VersionRules(Rule):
     younger_than_days: Days = 0
 
 
+Named = TypeVar("Named", ExperimentRules, VersionRules)
+
+
 class RetentionRules(Rule):
-    """The whole block; of several names that match, the first one counts."""
+    """The whole block; what no name matches is left alone."""
 
     grace_days: Days = 7
     versions: list[VersionRules] = []
     experiments: list[ExperimentRules] = []
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> "RetentionRules":
-        for rules in (self.versions, self.experiments):
-            names = [rule.name for rule in rules]
-            for position, name in enumerate(names):
-                for earlier in names[:position]:
-                    if fnmatchcase(name, earlier):
-                        raise ValueError(f"'{name}' is shadowed by '{earlier}' above it")
-        return self
+    def problems(self) -> Iterator[Problem]:
+        """Yield rules that can match nothing, since an earlier one always does."""
+        names = {"versions": [r.name for r in self.versions]}
+        names["experiments"] = [r.name for r in self.experiments]
+        for block, listed in names.items():
+            for at, name in enumerate(listed):
+                if any(fnmatchcase(name, earlier) for earlier in listed[:at]):
+                    yield ("retention", block, at, "name"), "never matches first"
 
-    def for_experiment(self, name: str) -> ExperimentRules | None:
-        """Return the rules of an experiment; without any it is left alone."""
-        return next((r for r in self.experiments if fnmatchcase(name, r.name)), None)
 
-    def for_model(self, name: str) -> VersionRules | None:
-        """Return the rules of a registered model; without any its versions stay."""
-        return next((r for r in self.versions if fnmatchcase(name, r.name)), None)
+def first_match(rules: list[Named], name: str) -> Named | None:
+    """Return the first rule that matches a name."""
+    return next((rule for rule in rules if fnmatchcase(name, rule.name)), None)
