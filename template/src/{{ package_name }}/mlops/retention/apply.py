@@ -36,9 +36,11 @@ def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
     refuse_stale(plan, inventory)
     inventory.read()
     todo = [i for i in plan.items if i["action"] in ("mark", "delete", "unmark")]
+    versions = [item for item in todo if item["kind"] == "version"]
+    others = [item for item in todo if item["kind"] != "version"]
     journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8") as lines:
-        for batch in chunks(todo):
+        for batch in [*chunks(versions), *chunks(others)]:
             inventory.refresh({item["id"] for item in batch}, started)
             now = int(time() * 1000)
             # Until it is gone, a version protects what it points at from deletion.
@@ -78,7 +80,7 @@ def act(
 ) -> str:
     """Do one item if nothing protects it now; return what was done."""
     thing = inventory.things.get(item["id"])
-    if item["kind"] == "orphan" and thing is None:
+    if item["kind"] == "orphan":
         if inventory.has_row(item["id"]):
             return "kept: it has a row now"
         ids = {name: i for i, name in inventory.names.items()}

@@ -66,18 +66,35 @@ class Storage:
         """Delete a thing's whole folder, or the artifacts that globs match."""
         if not self.is_in_place(thing):
             raise OSError(f"{thing.uri} is outside the artifact root {self.root}")
-        paths = [path_of(thing)]
         if globs:
-            names = (name for name, _ in self.files(paths[0]))
-            paths = [name for name in names if matches(thing, name, globs)]
-        for path in paths:
-            if self.folder:
-                place, root = self.folder / path, self.folder.resolve()
-                if place.is_symlink() or not place.resolve().is_relative_to(root):
-                    raise OSError(f"{place} leads out of the artifact root")
-            self.repository.delete_artifacts(path)
-            if any(self._list(path)):
-                raise OSError(f"{self.root}/{path} is still there")
+            self._delete_matching(thing, path_of(thing), globs)
+        else:
+            self._delete(path_of(thing))
+
+    def _delete_matching(self, thing: Thing, path: str, globs: list[str]) -> bool:
+        """Delete what globs match, and folders left empty; tell if nothing is left."""
+        left = 0
+        for name, size in list(self._list(path)):
+            is_folder = size is None
+            if is_folder and self._delete_matching(thing, name, globs):
+                self._delete(name)
+            elif not is_folder and matches(thing, name, globs):
+                self._delete(name)
+            else:
+                left += 1
+        return not left
+
+    def _delete(self, path: str) -> None:
+        if self.folder:
+            place, root = self.folder / path, self.folder.resolve()
+            if not place.parent.resolve().is_relative_to(root):
+                raise OSError(f"{place} leads out of the artifact root")
+            if place.is_symlink():
+                place.unlink()
+                return
+        self.repository.delete_artifacts(path)
+        if any(self._list(path)):
+            raise OSError(f"{self.root}/{path} is still there")
 
     def files(self, path: str) -> Iterator[tuple[str, int]]:
         """Yield the files below a folder and their bytes, folder by folder."""
