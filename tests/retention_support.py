@@ -31,7 +31,8 @@ def load_retention(project: Path, package: str, folder: Path) -> SimpleNamespace
     found["project"] = project
     mlflow = importlib.import_module("mlflow")
     found["empty_database"] = folder / "empty.db"
-    mlflow.MlflowClient(f"sqlite:///{folder / 'empty.db'}").search_experiments()
+    if not found["empty_database"].exists():
+        mlflow.MlflowClient(f"sqlite:///{folder / 'empty.db'}").search_experiments()
     return SimpleNamespace(**found)
 
 

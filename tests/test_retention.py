@@ -534,6 +534,31 @@ def test_single_errors_do_not_stop_the_others(
     assert errors == ["not allowed"]
 
 
+@pytest.mark.parametrize("metadata", ["keep", "delete"])
+@pytest.mark.parametrize("grace_days", [0, 7])
+def test_a_plan_that_is_applied_twice_changes_nothing_more(
+    store: Store, grace_days: int, metadata: str
+) -> None:
+    run, other = store.run(), store.run()
+    store.model(run)
+    orphan = "0" * 32
+    place = (store.folder / "artifacts" / orphan / "artifacts").as_uri()
+    store.write(place, {"a": 5})
+    past = "2020-01-01T00:00:00+00:00 everything"
+    store.client.set_tag(run, "blueprint.prune", f"{past}: prune.all_after_days")
+    mark = (f"blueprint.prune.{orphan}", f"{past}: prune.orphans")
+    store.client.set_experiment_tag(store.experiment, *mark)
+    prune = {"all_after_days": 30, "orphans": True, "metadata": metadata}
+    store.rules(grace_days=grace_days, prune=prune)
+    plan = store.plan()
+    assert not [line for line in store.apply(plan) if "error" in line]
+    before = (store.tags(run), store.tags(other), experiment_tags(store))
+    again = store.apply(plan)
+    assert {line["did"] for line in again} <= {"already gone", "marked"}
+    assert did(again, run) == did(again, orphan) == "already gone"
+    assert (store.tags(run), store.tags(other), experiment_tags(store)) == before
+
+
 def test_the_journal_is_only_appended_to(store: Store) -> None:
     store.rules()
     for _ in range(2):

@@ -51,12 +51,12 @@ def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
             for item in batch:
                 line = {"time": stamp(), "plan": plan.created, **item}
                 try:
-                    line["did"] = act(item, inventory, protected)
+                    line["did"] = act(item, plan.created, inventory, protected)
                 except (OSError, MlflowException) as error:
                     line |= {"did": "failed", "error": " ".join(str(error).split())}
                 lines.write(json.dumps(line) + "\n")
+                lines.flush()
                 done.append(line)
-            lines.flush()
             os.fsync(lines.fileno())
     return done
 
@@ -76,7 +76,10 @@ def refuse_stale(plan: Plan, inventory: Inventory) -> None:
 
 
 def act(
-    item: dict[str, Any], inventory: Inventory, protected: dict[bool, dict[str, str]]
+    item: dict[str, Any],
+    planned: str,
+    inventory: Inventory,
+    protected: dict[bool, dict[str, str]],
 ) -> str:
     """Do one item if nothing protects it now; return what was done."""
     thing = inventory.things.get(item["id"])
@@ -84,8 +87,8 @@ def act(
         if inventory.has_row(item["id"]):
             return "kept: it has a row now"
         ids = {name: i for i, name in inventory.names.items()}
-        thing = inventory.orphan(ids[item["experiment"]], item["name"], item["id"])
-    if thing is None:
+        thing = inventory.orphan(ids[item["experiment"]], item["id"])
+    if thing is None or is_done(thing, item, planned, inventory):
         return "already gone"
     scope, client = item["scope"], inventory.client
     if item["action"] == "unmark":
@@ -107,6 +110,24 @@ def act(
     return "marked"
 
 
+def is_done(
+    thing: Thing, item: dict[str, Any], planned: str, inventory: Inventory
+) -> bool:
+    """Tell whether this plan was applied to a thing before."""
+    if thing.status == "DELETED":
+        return True
+    if item["action"] != "delete" or MARK in thing.tags:
+        return False
+    if thing.kind == "orphan":
+        return not inventory.storages[thing.experiment].holds(thing)
+    return planned <= thing.tags.get(PRUNED, "") and not goes_whole(thing, inventory)
+
+
+def goes_whole(thing: Thing, inventory: Inventory) -> bool:
+    """Tell whether the rules delete a thing's metadata, too."""
+    return inventory.of[thing.experiment].prune.metadata == "delete"
+
+
 def delete(thing: Thing, item: dict[str, Any], inventory: Inventory) -> None:
     """Delete bytes first, then what the tracking store says about them."""
     client, scope, kind = inventory.client, item["scope"], thing.kind
@@ -126,8 +147,7 @@ def delete(thing: Thing, item: dict[str, Any], inventory: Inventory) -> None:
         set_tag(client, thing, PRUNED, text)
     if MARK in thing.tags:
         set_tag(client, thing, MARK, None)
-    whole = inventory.of[thing.experiment].prune.metadata == "delete" and not globs
-    if whole and kind in ("run", "model"):
+    if goes_whole(thing, inventory) and not globs and kind in ("run", "model"):
         (client.delete_run if kind == "run" else client.delete_logged_model)(thing.id)
 
 

@@ -100,9 +100,11 @@ class Inventory:
     def add_orphans(self) -> None:
         """Add the folders that look like MLflow's, but that no row names."""
         for i, storage in self.storages.items():
-            for kind, name in storage.entries():
-                if ID.fullmatch(name) and name not in self.things:
-                    self._add([self.orphan(i, kind, name)] * (not self.has_row(name)))
+            tags = self.experiments[i].tags
+            marked = {t.rpartition(".")[2] for t in tags if t.startswith(f"{MARK}.")}
+            for name in {*storage.names(), *marked} - self.things.keys():
+                if ID.fullmatch(name) and not self.has_row(name):
+                    self._add([self.orphan(i, name)])
 
     def measure(self, now: int) -> None:
         """Set every thing's bytes."""
@@ -116,11 +118,11 @@ class Inventory:
             else:
                 self.notes.append(f"{thing.uri} is outside {storage.root}: kept.")
 
-    def orphan(self, experiment: str, kind: str, name: str) -> Thing:
+    def orphan(self, experiment: str, name: str) -> Thing:
         """Return a folder that no row names; its mark is a tag of the experiment."""
         mark = self.experiments[experiment].tags.get(f"{MARK}.{name}")
         tags = {MARK: mark} if mark else {}
-        return Thing("orphan", name, experiment, name=kind, tags=tags)
+        return Thing("orphan", name, experiment, tags=tags)
 
     def has_row(self, name: str) -> bool:
         """Ask the tracking store for one id, whatever experiment it belongs to."""

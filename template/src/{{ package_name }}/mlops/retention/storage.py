@@ -11,7 +11,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from .rules import Thing
 
-FOLDERS = {"run": "", "model": "models/", "trace": "traces/"}
+FOLDERS = {"": "", "m": "models/", "tr": "traces/"}  # by the prefix of an id
 
 
 class Storage:
@@ -45,20 +45,25 @@ class Storage:
             "until a lifecycle rule of the bucket expires noncurrent versions"
         )
 
-    def entries(self) -> Iterator[tuple[str, str]]:
-        """Yield the kind and name of each folder that may belong to a row."""
-        for kind, folder in FOLDERS.items():
+    def names(self) -> Iterator[str]:
+        """Yield the name of each folder that is where that of a row would be."""
+        for folder in FOLDERS.values():
             for path, size in self._list(folder.rstrip("/")):
-                if size is None:
-                    yield kind, path.removeprefix(folder)
+                name = path.removeprefix(folder)
+                if size is None and path == path_of(name):
+                    yield name
+
+    def holds(self, thing: Thing) -> bool:
+        """Tell whether a thing has a folder here."""
+        return any(self._list(path_of(thing.id)))
 
     def is_in_place(self, thing: Thing) -> bool:
         """Tell whether a thing's artifacts are where MLflow puts them."""
-        return thing.uri in ("", f"{self.root}/{path_of(thing)}/artifacts")
+        return thing.uri in ("", f"{self.root}/{path_of(thing.id)}/artifacts")
 
     def measure(self, thing: Thing, globs: list[str]) -> None:
         """Set a thing's bytes, and those of the artifacts that globs match."""
-        for name, size in self.files(path_of(thing)):
+        for name, size in self.files(path_of(thing.id)):
             thing.bytes += size
             thing.matched += size if matches(thing, name, globs) else 0
 
@@ -67,9 +72,9 @@ class Storage:
         if not self.is_in_place(thing):
             raise OSError(f"{thing.uri} is outside the artifact root {self.root}")
         if globs:
-            self._delete_matching(thing, path_of(thing), globs)
+            self._delete_matching(thing, path_of(thing.id), globs)
         else:
-            self._delete(path_of(thing))
+            self._delete(path_of(thing.id))
 
     def _delete_matching(self, thing: Thing, path: str, globs: list[str]) -> bool:
         """Delete what globs match, and folders left empty; tell if nothing is left."""
@@ -118,12 +123,12 @@ class Storage:
                     yield name, None if is_folder else size
 
 
-def path_of(thing: Thing) -> str:
+def path_of(thing_id: str) -> str:
     """Return a thing's folder below its experiment's root."""
-    return FOLDERS[thing.name if thing.kind == "orphan" else thing.kind] + thing.id
+    return FOLDERS.get(thing_id.rpartition("-")[0], "") + thing_id
 
 
 def matches(thing: Thing, name: str, globs: list[str]) -> bool:
     """Tell whether one of the globs matches a file of a thing's artifacts."""
-    artifact = name.removeprefix(f"{path_of(thing)}/artifacts/")
+    artifact = name.removeprefix(f"{path_of(thing.id)}/artifacts/")
     return any(fnmatchcase(artifact, glob) for glob in globs)
