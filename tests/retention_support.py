@@ -53,11 +53,12 @@ class Store:
         self.client = mlflow.MlflowClient()
         if not uri and not root:
             root = (folder / "artifacts").as_uri()
-        found = self.client.get_experiment_by_name(EXPERIMENT)
+        self.name = f"{EXPERIMENT} {folder.name}" if uri else EXPERIMENT
+        found = self.client.get_experiment_by_name(self.name)
         self.experiment = (
             found.experiment_id
             if found
-            else self.client.create_experiment(EXPERIMENT, root or None)
+            else self.client.create_experiment(self.name, root or None)
         )
         self.rules_file = folder / "artifacts.yml"
         self.journal = folder / "journal.jsonl"
@@ -122,7 +123,7 @@ class Store:
     def rules(self, **blocks: Any) -> Path:
         """Write the rules for the experiment; keep, prune, versions, grace_days."""
         rendered = self.retention.project / "conf/base/artifacts.yml"
-        rules = {"name": EXPERIMENT, "keep": blocks.pop("keep", {})}
+        rules = {"name": self.name, "keep": blocks.pop("keep", {})}
         rules["prune"] = blocks.pop("prune", {"all_after_days": 30})
         content = {
             "logging": yaml.safe_load(rendered.read_text("utf-8"))["logging"],

@@ -29,6 +29,7 @@ class Storage:
             if remote_tracking and not self.folder.is_dir():
                 raise OSError("the folder is on the server, which does not proxy it")
         self.repository = get_artifact_repository(self.root)
+        any(self._list("anything"))  # raises where nothing can be listed
 
     def limits(self) -> str:
         """Return what deleting can't do here, or nothing."""
@@ -98,7 +99,7 @@ class Storage:
                 place.unlink()
                 return
         self.repository.delete_artifacts(path)
-        if any(self._list(path)):
+        if any(self.files(path)):
             raise OSError(f"{self.root}/{path} is still there")
 
     def files(self, path: str) -> Iterator[tuple[str, int]]:
