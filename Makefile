@@ -19,6 +19,17 @@ test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 
 	@echo "Testing: all variants are rendered, the default project is run."
 	.venv/bin/pytest -m "not run" $(PYTEST_ARGS)
 
+.PHONY: docs
+docs: .venv/ready ## Build the documentation into site/; a broken link fails
+	.venv/bin/python scripts/questionnaire.py
+	.venv/bin/zensical build --strict --clean
+	@echo "Built: open site/index.html, or run .venv/bin/zensical serve to search, too."
+
+.PHONY: constraints
+constraints: .venv/ready ## Pin what a release is tested with, as of DATE=2026-11-20
+	@test -n "$(DATE)" || { echo "Name a day: make constraints DATE=2026-11-20" >&2; exit 1; }
+	.venv/bin/python scripts/constraints.py $(DATE)
+
 # Environment ------------------------------------------------------------------------
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

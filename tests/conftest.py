@@ -101,7 +101,7 @@ def mlflow_server(
     installed_project: Callable[..., Project],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[], str]]:
-    """Return a function that gives the address of a real MLflow server, started once."""
+    """Return a function that starts a real MLflow server once, by its address."""
     started: list[str] = []
     with ExitStack() as stack:
 

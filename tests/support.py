@@ -7,6 +7,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Iterator
@@ -39,7 +40,13 @@ STEADY = {
 def environment(**extra: str) -> dict[str, str]:
     """Return the environment variables of a subprocess, the same on every machine."""
     kept = {k: v for k, v in os.environ.items() if k not in FORGOTTEN}
-    return {**kept, **STEADY, **extra}
+    own = Path(sys.executable).parent
+    return {**kept, **STEADY, "PATH": join_path(own, os.environ["PATH"]), **extra}
+
+
+def join_path(*folders: Path | str) -> str:
+    """Return a value for PATH."""
+    return os.pathsep.join(map(str, folders))
 
 
 def run(
@@ -51,10 +58,13 @@ def run(
     stdin: str | None = None,
 ) -> Process:
     """Run a command and return it with its text output; a failure shows that output."""
+    env = env or environment()
+    program = shutil.which(command[0], path=env["PATH"])
+    assert program, f"{command[0]} is not installed."
     done = subprocess.run(
-        [str(part) for part in command],
+        [program, *map(str, command[1:])],
         cwd=cwd,
-        env=env or environment(),
+        env=env,
         timeout=timeout,
         input=stdin if stdin is not None else "",
         capture_output=True,
@@ -252,8 +262,8 @@ class Project:
 
     def environment(self, **extra: str) -> dict[str, str]:
         """Return environment variables with the project's programs first on PATH."""
-        path = f"{self.python.parent}{os.pathsep}{os.environ['PATH']}"
-        return environment(**self.env, **{"PATH": path, **extra})
+        path = join_path(self.python.parent, environment()["PATH"])
+        return environment(**{"PATH": path, **self.env, **extra})
 
     def run(
         self,
@@ -265,10 +275,8 @@ class Project:
         stdin: str | None = None,
     ) -> Process:
         """Run a command in the project's folder, by its own environment's programs."""
-        program = self.python.parent / str(command[0])
-        first = program if program.exists() else command[0]
         return run(
-            *(first, *command[1:]),
+            *command,
             cwd=cwd or self.path,
             check=check,
             env=self.environment(**(env or {})),
@@ -278,8 +286,10 @@ class Project:
 
     def start(self, *command: str, **extra: str) -> subprocess.Popen[str]:
         """Start a command without waiting for its end."""
+        program = shutil.which(command[0], path=self.environment()["PATH"])
+        assert program, f"{command[0]} is not installed."
         return subprocess.Popen(
-            [str(self.python.parent / command[0]), *command[1:]],
+            [program, *command[1:]],
             cwd=self.path,
             env=self.environment(**extra),
             stdin=subprocess.DEVNULL,

@@ -10,12 +10,16 @@ from .support import ROOT
 Answers = dict[str, Any]
 
 
+def settings() -> dict[str, Any]:
+    """Return copier.yml: settings, questions and computed answers."""
+    return yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))
+
+
 def questionnaire() -> dict[str, dict[str, Any]]:
     """Return every question that copier.yml asks, in its order."""
-    settings = yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))
     return {
         name: question
-        for name, question in settings.items()
+        for name, question in settings().items()
         if not name.startswith("_") and question.get("when") is not False
     }
 
@@ -58,6 +62,9 @@ def single_choices() -> list[Answers]:
 
 
 def label(answers: Answers) -> str:
-    """Return a test id that a person can read: `task=regression,ci=none`."""
-    named = (f"{name}={value}" for name, value in answers.items())
+    """Return a test id that a person can read, the defaults left out."""
+    defaults = {
+        name: question.get("default") for name, question in questionnaire().items()
+    }
+    named = (f"{k}={v}" for k, v in answers.items() if v != defaults[k])
     return ",".join(named).replace(" ", "_") or "defaults"

@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation import DataValidationError, ParameterValidationError
+from omegaconf.errors import InterpolationResolutionError
 
-from .mlops.errors import BlueprintError
+from .mlops.errors import BlueprintError, in_one_sentence
 
 ONE_SENTENCE = (
     BlueprintError,
     DataValidationError,
     DatasetError,
+    InterpolationResolutionError,
     ParameterValidationError,
+    yaml.YAMLError,
 )
 SELECTION = (
     "pipeline",
@@ -53,10 +57,12 @@ def run(**options: Any) -> None:
     from .pipeline_registry import SEQUENCE
 
     with one_sentence_errors():
-        if any(options[name] for name in SELECTION):
+        selected = any(options[name] for name in SELECTION)
+        if not selected or "training" in options["pipelines"]:
+            start_bare_process()
+        if selected:
             run_pipelines(**options)
             return
-        start_bare_process()
         for name in SEQUENCE:
             if name == "batch_inference" and not champion_exists(options):
                 click.echo("No version is champion yet, so nothing was scored.")
@@ -233,13 +239,20 @@ def run_pipelines(**options: Any) -> None:
 @contextmanager
 def one_sentence_errors() -> Iterator[None]:
     """Show what can't be done as one sentence; close an interrupted run as FAILED."""
+    from kedro_mlflow.pipeline.pipeline_ml import KedroMlflowPipelineMLError
+
     from .mlops.tracking import end_active_run
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except ONE_SENTENCE as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        raise click.ClickException(in_one_sentence(error)) from error
+    except KedroMlflowPipelineMLError as error:
+        raise click.ClickException(
+            f"{in_one_sentence(error)} A pipeline that logs a model can't be run in "
+            "part: `kedro run --pipelines training`."
+        ) from error
     except (KeyboardInterrupt, SystemExit) as error:
         end_active_run(error)
         raise
