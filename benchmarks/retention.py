@@ -62,9 +62,13 @@ def in_a_process(step: str, project: Path, folder: Path) -> dict[str, float]:
 
 def measured(action: Callable[[], Any]) -> dict[str, float]:
     """Return the seconds of an action, and the megabytes that it added at its peak."""
-    before, started = peak(), time.perf_counter()
+    before, started, used = peak(), time.perf_counter(), time.process_time()
     action()
-    return {"seconds": time.perf_counter() - started, "megabytes": peak() - before}
+    return {
+        "seconds": time.perf_counter() - started,
+        "processor": time.process_time() - used,
+        "megabytes": peak() - before,
+    }
 
 
 def peak() -> float:
@@ -120,7 +124,8 @@ def plans(project: Path, folder: Path, runs: int, say: Callable[[str], None]) ->
         found = in_a_process("plan", project, place)
         say(
             f"plan over {runs} runs with {files} files each: "
-            f"{found['seconds']:.1f} s, {found['megabytes']:.0f} MB"
+            f"{found['seconds']:.1f} s, {found['processor']:.1f} s of processor, "
+            f"{found['megabytes']:.0f} MB"
         )
         shutil.rmtree(place)
 
@@ -128,24 +133,32 @@ def plans(project: Path, folder: Path, runs: int, say: Callable[[str], None]) ->
 def against_gc(
     project: Path, folder: Path, runs: int, say: Callable[[str], None]
 ) -> None:
-    """Show apply beside `mlflow gc`, on equal stores in alternating order."""
-    sums = {"apply": 0.0, "gc": 0.0}
+    """Show apply beside `mlflow gc`, on equal stores in alternating order.
+
+    The best of four rounds counts: most of either is waiting for the disk, which
+    others use as well.
+    """
+    found: dict[str, list[dict[str, float]]] = {"apply": [], "gc": []}
     for number in range(4):
-        for step in sorted(sums, reverse=bool(number % 2)):
+        for step in sorted(found, reverse=bool(number % 2)):
             place = folder / f"{step}{number}"
             place.mkdir()
             store = open_store(project, place)
             fill(store, runs, 4, deleted=step == "gc")
             store.rules(prune={"all_after_days": 0})
-            found = in_a_process(step, project, place)
-            assert found["runs"] == runs
-            sums[step] += found["seconds"] / runs / 4
+            found[step].append(in_a_process(step, project, place))
+            assert found[step][-1]["runs"] == runs
             shutil.rmtree(place)
-    say(
-        f"for each of {runs} runs with 4 files: apply {1000 * sums['apply']:.1f} ms, "
-        f"mlflow gc {1000 * sums['gc']:.1f} ms: {sums['apply'] / sums['gc']:.2f} of it"
-    )
-    assert sums["apply"] <= MARGIN * sums["gc"], "apply is slower than mlflow gc"
+    for what in ("seconds", "processor"):
+        ours, theirs = (
+            1000 * min(round[what] for round in found[step]) / runs
+            for step in ("apply", "gc")
+        )
+        say(
+            f"{what} for each of {runs} runs with 4 files: apply {ours:.1f} ms, "
+            f"mlflow gc {theirs:.1f} ms: {ours / theirs:.2f} of it"
+        )
+        assert ours <= MARGIN * theirs, "apply is slower than mlflow gc"
 
 
 def kills(project: Path, folder: Path, count: int, say: Callable[[str], None]) -> None:

@@ -87,6 +87,8 @@ def act(
         if inventory.has_row(item["id"]):
             return "kept: it has a row now"
         ids = {name: i for i, name in inventory.names.items()}
+        if item["experiment"] not in ids:
+            raise OSError(f"no rule is for experiment '{item['experiment']}'")
         thing = inventory.orphan(ids[item["experiment"]], item["id"])
     if thing is None or is_done(thing, item, planned, inventory):
         return "already gone"
