@@ -14,6 +14,8 @@ from .retention_support import EXPERIMENT, MODEL, Store, actions, did
 
 pytest.importorskip("mlflow", reason="needs the dependency group `retention`")
 
+pytestmark = pytest.mark.run
+
 
 @pytest.fixture
 def store(retention: SimpleNamespace, tmp_path: Path) -> Store:

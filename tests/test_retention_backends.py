@@ -15,6 +15,7 @@ from .retention_support import MODEL, Store, actions, did
 
 pytest.importorskip("moto", reason="needs the dependency group `retention`")
 
+pytestmark = pytest.mark.run
 BUCKETS = ("plain", "versioned")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from .support import Project
 
-
+pytestmark = pytest.mark.run
 PLAN = "data/08_reporting/prune_plan.json"
 
 

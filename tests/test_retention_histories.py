@@ -12,6 +12,7 @@ pytest.importorskip("hypothesis", reason="needs the dependency group `retention`
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.run
 NOW = 1_000 * 86_400_000
 DAY = 86_400_000
 EXPERIMENTS = ("1", "2", "3")  # the third has no rules

@@ -9,6 +9,7 @@ pytest.importorskip("mlflow", reason="needs the dependency group `retention`")
 
 from .retention_kills import Kills, kill_and_compare
 
+pytestmark = pytest.mark.run
 KILLS = 10  # `make bench` does 200
 
 
