@@ -81,13 +81,13 @@ class Storage:
         """Delete what globs match, and folders left empty; tell if nothing is left."""
         left = 0
         for name, size in list(self._list(path)):
-            is_folder = size is None
-            if is_folder and self._delete_matching(thing, name, globs):
-                self._delete(name)
-            elif not is_folder and matches(thing, name, globs):
-                self._delete(name)
+            if size is None:
+                goes = self._delete_matching(thing, name, globs)
             else:
-                left += 1
+                goes = matches(thing, name, globs)
+            if goes:
+                self._delete(name)
+            left += not goes
         return not left
 
     def _delete(self, path: str) -> None:
