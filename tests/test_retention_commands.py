@@ -9,6 +9,13 @@ import pytest
 from .support import Project
 
 pytestmark = pytest.mark.run
+OTHER_RUN = """
+import sys
+import mlflow
+mlflow.set_experiment(sys.argv[1])
+with mlflow.start_run():
+    mlflow.log_text("of no use", "notes.txt")
+"""
 PLAN = "data/08_reporting/prune_plan.json"
 
 
@@ -31,6 +38,7 @@ def project(
     for rule in ("failed_after_days: 30", "all_after_days: 180"):
         text = text.replace(rule, f"{rule.split()[0]} 0")
     file.write_text(f"{text}\n", encoding="utf-8")
+    project.ask(OTHER_RUN, project.package)
     return project
 
 
