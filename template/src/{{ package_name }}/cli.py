@@ -1,9 +1,11 @@
-"""The project's commands, `kedro run` and `kedro model …`: light until they act."""
+"""The project's commands, run, model … and prune …: light until they act."""
 
+import json
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -218,6 +220,137 @@ def end_run(run_id: str, env: str | None) -> None:
         click.echo(close_run(run_id, project_path(), env))
 
 
+@cli.group()
+def prune() -> None:
+    """Delete what conf/base/artifacts.yml does not keep: plan first, then apply."""
+
+
+PLAN = "data/08_reporting/prune_plan.json"
+JOURNAL = "data/08_reporting/prune_journal.jsonl"
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+@prune.command()
+@env_option
+def check(env: str | None) -> None:
+    """Check artifacts.yml: unknown keys, contradictions, rules that match nothing.
+
+    \b
+    kedro prune check
+    """
+    with one_sentence_errors():
+        path = rules_of(env)
+        from .mlops.retention.plan import check_store
+
+        check_store(path)
+        click.echo(f"{path.name} has no mistakes.")
+
+
+@prune.command()
+@click.option("--output", default=PLAN, show_default=True, type=click.Path())
+@click.option("--all", "every_row", is_flag=True, help="Show every row.")
+@json_option
+@env_option
+def plan(output: str, every_row: bool, as_json: bool, env: str | None) -> None:
+    """Show what would go and why, and write it as a plan. Deletes nothing.
+
+    \b
+    kedro prune plan
+    kedro prune plan --json --output plan.json
+    """
+    with one_sentence_errors():
+        path = rules_of(env)
+        from .mlops.retention.plan import make_plan
+
+        made = make_plan(path)
+        made.write(Path(output))
+        if as_json:
+            click.echo(json.dumps(vars(made) | {"totals": made.totals()}))
+            return
+        from .mlops.retention.show import show_plan
+
+        show_plan(made, every_row)
+        click.echo(f"Written to {output}: `kedro prune apply {output}` does it.")
+
+
+@prune.command(name="apply")
+@click.argument("plan_file", type=click.Path(), default=PLAN)
+@click.option("--journal", default=JOURNAL, show_default=True, type=click.Path())
+@json_option
+@env_option
+def apply_plan(plan_file: str, journal: str, as_json: bool, env: str | None) -> None:
+    """Do what PLAN_FILE says, as far as nothing protects it by now.
+
+    What it meets for the first time it marks; `kedro prune unmark` undoes that. What
+    was marked and is due it deletes.
+
+    \b
+    kedro prune apply data/08_reporting/prune_plan.json
+    """
+    with one_sentence_errors():
+        path = rules_of(env)
+        from .mlops.retention.apply import apply
+        from .mlops.retention.plan import read_plan
+        from .mlops.retention.show import show_done
+
+        done = apply(read_plan(Path(plan_file)), path, Path(journal))
+        if as_json:
+            click.echo(json.dumps(done))
+        else:
+            show_done(done)
+        failed = [f"{d['kind']} {d['id']}: {d['error']}" for d in done if "error" in d]
+        if failed:
+            raise BlueprintError(f"{len(failed)} failed: {'; '.join(failed)}")
+
+
+@prune.command()
+@click.argument("ids", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Take back every mark.")
+@env_option
+def unmark(ids: tuple[str, ...], every: bool, env: str | None) -> None:
+    """Take back the marks of IDS, before the grace period ends.
+
+    The next apply marks them again, unless the tag blueprint.pin protects them.
+
+    \b
+    kedro prune unmark 0a1b2c3d4e5f60718293a4b5c6d7e8f9
+    kedro prune unmark --all
+    """
+    with one_sentence_errors():
+        path = rules_of(env)
+        if bool(ids) == every:
+            raise BlueprintError("Name what to unmark, or use `--all`.")
+        from .mlops.retention.status import unmark as take_back
+
+        count = take_back(path, ids)
+        click.echo(f"{count} marks were taken back.")
+        if ids and count < len(set(ids)):
+            raise BlueprintError("Not all of them were marked: `kedro prune status`.")
+
+
+@prune.command()
+@json_option
+@env_option
+def status(as_json: bool, env: str | None) -> None:
+    """Show sizes, growth, what is marked until when, what the next plan would free.
+
+    \b
+    kedro prune status
+    """
+    with one_sentence_errors():
+        path = rules_of(env)
+        from .mlops.retention.plan import make_plan
+        from .mlops.retention.status import status as summary
+
+        found = summary(make_plan(path))
+        if as_json:
+            click.echo(json.dumps(found))
+            return
+        from .mlops.retention.show import show_status
+
+        show_status(found)
+
+
 def run_pipelines(**options: Any) -> None:
     """Do what Kedro's own run command does."""
     click.get_current_context().invoke(kedro_run, **options)
@@ -249,6 +382,16 @@ def registered_model(env: str | None, conf_source: str | None = None) -> str:
     """Connect to the stores of an environment; return the registered model's name."""
     session = KedroSession.create(env=env, conf_source=conf_source)
     return str(session.load_context().config_loader["globals"]["registered_model"])
+
+
+def rules_of(env: str | None) -> Path:
+    """Check artifacts.yml, connect to the stores, and return the file's path."""
+    from .mlops.artifact_rules import check_rules, rules_path
+
+    path = rules_path(env)
+    context = KedroSession.create(env=env).load_context()
+    check_rules(path, context.catalog)
+    return path
 
 
 def champion_exists(options: dict[str, Any]) -> bool:
