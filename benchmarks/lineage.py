@@ -65,11 +65,13 @@ def make(raw):
 def use(large):
     return large.head(10)
 
+pipelines.set_requested(["data_processing"])  # or the session would load its own
 pipelines["data_processing"] = Pipeline([
     node(make, "raw_data", "large"), node(use, "large", "small"),
 ])
 for _ in range(job["runs"]):
     run("data_processing", lambda hook: True)
+assert Path("data/02_intermediate/large.pkl").stat().st_size > 50e6
 """
 
 
