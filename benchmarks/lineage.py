@@ -65,11 +65,13 @@ def make(raw):
 def use(large):
     return large.head(10)
 
+pipelines.set_requested(["data_processing"])  # or the session would load its own
 pipelines["data_processing"] = Pipeline([
     node(make, "raw_data", "large"), node(use, "large", "small"),
 ])
 for _ in range(job["runs"]):
     run("data_processing", lambda hook: True)
+assert Path("data/02_intermediate/large.pkl").stat().st_size > 50e6
 """
 
 
@@ -140,8 +142,7 @@ def whole_process(project: Project, rounds: int) -> dict[str, tuple[float, float
 def warm(project: Project, rounds: int) -> dict[str, tuple[float, float]]:
     """Time training within one process, with and without the hook, in turn."""
     job = {"package": project.package, "rounds": rounds}
-    answer = project.ask(IN_PROCESS + WARM_RUNS, json.dumps(job))
-    seconds = json.loads(answer.strip().splitlines()[-1])
+    seconds = json.loads(in_process(project, WARM_RUNS, job).splitlines()[-1])
     show("warm", seconds)
     return {
         "warm, with lineage / without": (
@@ -170,12 +171,7 @@ def growth(project: Project, runs: int) -> dict[str, tuple[float, float]]:
         rules.write_text(text)
         before = size(project.path)
         job = {"package": project.package, "runs": runs}
-        support.run(
-            *(project.python, "-c", IN_PROCESS + LARGE_RUNS, json.dumps(job)),
-            cwd=project.path,
-            env=project.environment(MLFLOW_TRACKING_URI=project.store),
-            timeout=3600,
-        )
+        in_process(project, LARGE_RUNS, job)
         stored[way] = size(project.path) - before
         print(f"growth, {way}: {stored[way] / 1e6:.1f} MB in {runs} runs")
     return {
@@ -184,6 +180,16 @@ def growth(project: Project, runs: int) -> dict[str, tuple[float, float]]:
             GROWTH,
         )
     }
+
+
+def in_process(project: Project, script: str, job: dict[str, object]) -> str:
+    """Run pipelines within one process; return what the script printed last."""
+    return support.run(
+        *(project.python, "-c", IN_PROCESS + script, json.dumps(job)),
+        cwd=project.path,
+        env=project.environment(),
+        timeout=3600,
+    ).stdout.strip()
 
 
 def size(folder: Path) -> int:

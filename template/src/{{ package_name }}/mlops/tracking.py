@@ -14,13 +14,20 @@ from .masking import MASKER
 class TrackingHooks:
     """Completes what kedro-mlflow logs by itself."""
 
-    @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Join a run that several commands share, or leave it to be opened."""
+    @hook_impl(wrapper=True)
+    def before_pipeline_run(self) -> Generator[None, Any, Any]:
+        """Join a run that several commands share; a refusal is its failure, too."""
         import mlflow
 
         shared_run.join()
         self._opened_outside = mlflow.active_run() is not None
+        try:
+            return (yield)
+        except BaseException as error:
+            if self._opened_outside and shared_run.shared_run_id():
+                end_active_run(error)
+                shared_run.leave(done=False)
+            raise
 
     @hook_impl(wrapper=True)
     def before_node_run(self, inputs: dict[str, Any]) -> Generator[None, Any, Any]:
@@ -49,19 +56,23 @@ class TrackingHooks:
 
     @hook_impl(wrapper=True)
     def on_pipeline_error(self, error: Exception) -> Generator[None, Any, Any]:
-        """Close the run as FAILED, with the reason as a tag."""
-        end_active_run(error)
+        """Record why the run failed; kedro-mlflow closes it."""
+        import mlflow
+
+        if run := mlflow.active_run():
+            fail_run(run.info.run_id, error)
         result = yield
         shared_run.leave(done=False)
         return result
 
 
 def end_active_run(error: BaseException) -> None:
-    """Record why the active run failed, and close it as FAILED."""
+    """Close what is open as FAILED; MLflow would call it finished at the end."""
     import mlflow
 
-    if run := mlflow.active_run():
+    while run := mlflow.active_run():
         fail_run(run.info.run_id, error)
+        mlflow.end_run("FAILED")
 
 
 def fail_run(run_id: str, error: BaseException) -> None:
