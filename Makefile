@@ -9,6 +9,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
+.PHONY: demo
+demo: .venv/ready ## Generate a project, train, register, score, serve and ask (PORT=8000)
+	@echo "Showing: a default project is generated in build/demo and used."
+	.venv/bin/python scripts/demo.py --port $(or $(PORT),8000)
+
 .PHONY: test
 test: .venv/ready ## Test every promise on every variant (up to 30 minutes on 2 cores)
 	@echo "Testing: all variants are rendered, installed, run and compared."
@@ -18,6 +23,11 @@ test: .venv/ready ## Test every promise on every variant (up to 30 minutes on 2 
 test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 minutes)
 	@echo "Testing: all variants are rendered, the default project is run."
 	.venv/bin/pytest -m "not run" $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: .venv/ready ## Measure beside what users would pick instead (BENCH_ARGS="--rounds 3")
+	@echo "Measuring: journeys and commands in alternating order; leave the machine alone."
+	.venv/bin/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: docs
 docs: .venv/ready ## Build the documentation into site/; a broken link fails
