@@ -246,7 +246,7 @@ def test_traces_go_by_age_and_those_of_kept_runs_stay(store: Store) -> None:
     plan = store.plan()
     assert actions(plan) == {traces[0]: "delete"}
     place = store.folder / "artifacts" / "traces" / traces[0]
-    assert place.exists()
+    store.write((place / "artifacts").as_uri(), {"traces.json": 5})
     store.apply(plan)
     assert not place.exists()
     left = store.client.search_traces(locations=[store.experiment])
@@ -309,6 +309,23 @@ def test_a_mark_for_some_artifacts_allows_no_deletion_of_all(store: Store) -> No
     globs = [{"match": ["*.pt"], "after_days": 30}]
     store.rules(grace_days=7, prune={"artifacts": globs})
     assert actions(store.plan()) == {run: "delete"}
+
+
+def test_what_was_interrupted_before_its_tag_is_finished_by_a_new_plan(
+    store: Store,
+) -> None:
+    some, whole = store.run(50, {"b.txt": 5}), store.run(50, {}, status="FAILED")
+    past = "2020-01-01T00:00:00+00:00"
+    store.client.set_tag(some, "blueprint.prune", f"{past} *.pt: prune.artifacts")
+    mark = f"{past} everything: prune.failed_after_days"
+    store.client.set_tag(whole, "blueprint.prune", mark)
+    globs = [{"match": ["*.pt"], "after_days": 30}]
+    prune = {"artifacts": globs, "failed_after_days": 10}
+    store.rules(grace_days=7, prune=prune)
+    store.apply(store.plan())
+    assert "*.pt" in store.tags(some)["blueprint.pruned"]
+    assert list(store.tags(some)) == list(store.tags(whole)) == ["blueprint.pruned"]
+    assert store.has_files(some)
 
 
 def test_an_unmarked_thing_gets_a_new_grace_period(store: Store) -> None:

@@ -168,8 +168,10 @@ def by_age(
     for rule, limit in ages.items():
         if limit is not None and days >= limit:
             return f"prune.{rule}", EVERYTHING
-    globs = globs_for(thing, rules, now) if thing.matched else []
-    return ("prune.artifacts", " ".join(globs)) if globs else None
+    scope = " ".join(globs_for(thing, rules, now))
+    was_interrupted = f" {scope}: " in thing.tags.get(MARK, "")
+    goes = scope and (thing.matched or was_interrupted)
+    return ("prune.artifacts", scope) if goes else None
 
 
 def globs_for(thing: Thing, rules: ExperimentRules, now: int) -> list[str]:
