@@ -757,7 +757,7 @@ def test_kedros_own_commands_work(
     installed_project: Callable[..., Project],
 ) -> None:
     project = installed_project()
-    project.run("uv", "sync", "--quiet", "--group", "notebook", timeout=600)
+    project.run("uv", "pip", "install", "--quiet", "ipython", "kedro-viz", timeout=600)
     described = project.run("kedro", "catalog", "describe-datasets").stdout
     assert "pandas.csv_dataset.CSVDataset" in described
     project.run("kedro", "catalog", "resolve-patterns")

@@ -1,5 +1,6 @@
 """What a run shows: parameters flattened and masked, its status, and why it failed."""
 
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -15,10 +16,15 @@ class TrackingHooks:
     """Completes what kedro-mlflow logs by itself."""
 
     @hook_impl(wrapper=True)
-    def before_pipeline_run(self) -> Generator[None, Any, Any]:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any]
+    ) -> Generator[None, Any, Any]:
         """Join a run that several commands share; a refusal is its failure, too."""
         import mlflow
 
+        # kedro-mlflow tags the run with these: the class says it, an address does not.
+        runner = re.sub(r"<(?:\w+\.)*(\w+) object at .*>", r"\1", run_params["runner"])
+        run_params["runner"] = runner
         shared_run.join()
         self._opened_outside = mlflow.active_run() is not None
         try:
