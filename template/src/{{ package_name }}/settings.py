@@ -1,6 +1,9 @@
 """Project settings: https://docs.kedro.org/en/stable/configure/configuration_basics/"""
 
 import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 from .mlops.guard import GuardHooks
 from .mlops.packaging import PackagingHooks
@@ -16,7 +19,15 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ignore_known_warnings()
 
-HOOKS = (ProgressHooks(), TrackingHooks(), PackagingHooks(), GuardHooks())
+HOOKS: tuple[Any, ...] = (
+    ProgressHooks(),
+    TrackingHooks(),
+    PackagingHooks(),
+    GuardHooks(),
+)
+# Your own: a tuple of the same name in a file hooks.py beside this one.
+if find_spec(f"{__package__}.hooks"):
+    HOOKS += import_module(f"{__package__}.hooks").HOOKS
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
