@@ -182,19 +182,25 @@ def test_every_host_runs_the_same_commands_as_people(rendered: Render) -> None:
         }
 
 
+@pytest.fixture(scope="module")
+def untracked(installed_project: Callable[..., Project]) -> Project:
+    """A fresh project whose runs live on a server, unless CI says otherwise."""
+    return installed_project(tracking="server")
+
+
 @pytest.mark.run
 @HOSTS
 def test_every_step_works_in_a_locked_project(
-    installed_project: Callable[..., Project], tmp_path: Path, ci: str
+    untracked: Project, rendered: Render, tmp_path: Path, ci: str
 ) -> None:
     """Hooks and tests are executed by test_run.py, for every variant."""
-    project = installed_project(ci=ci, tracking="server")
+    project = untracked
     run(sys.executable, "-m", "venv", tmp_path / "agent", cwd=tmp_path)
     elsewhere = ("uv run pre-commit ", "uv run pytest")
     # Training is the same for all hosts, so it is executed for one of them.
     once = () if ci == "github" else ("uv run kedro ",)
     executed = []
-    for step in steps_of(project.path, ci):
+    for step in steps_of(rendered(ci=ci, tracking="server"), ci):
         if step.needs_engine or step.command.startswith((*elsewhere, *once)):
             continue
         settings = {
@@ -753,10 +759,8 @@ def test_pip_installs_what_was_tested(render: Render, tmp_path: Path) -> None:
 
 # A plain Kedro project ----------------------------------------------------------------
 @pytest.mark.run
-def test_kedros_own_commands_work(
-    installed_project: Callable[..., Project],
-) -> None:
-    project = installed_project()
+def test_kedros_own_commands_work(scratch: Project) -> None:
+    project = scratch
     project.run("uv", "pip", "install", "--quiet", "ipython", "kedro-viz", timeout=600)
     described = project.run("kedro", "catalog", "describe-datasets").stdout
     assert "pandas.csv_dataset.CSVDataset" in described
