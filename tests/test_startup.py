@@ -10,6 +10,7 @@ from benchmarks import start_up
 from . import support
 from .support import Project
 
+pytestmark = pytest.mark.run
 Render = Callable[..., Path]
 # Standard library and Kedro only, a few milliseconds together.
 OWN_LIGHT_MODULES = {

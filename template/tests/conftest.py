@@ -61,8 +61,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     (sandbox.folder / "conf" / "local").mkdir()
     settings = yaml.safe_load((base / "mlflow.yml").read_text(encoding="utf-8"))
     stores = importlib.import_module(f"{PACKAGE}.mlops.stores")
-    database = str(sandbox.folder / "mlflow.db")
-    settings["server"] = {"mlflow_tracking_uri": stores.sqlite_uri(database)}
+    store = stores.sqlite_uri(str(sandbox.folder / "mlflow.db"))
+    settings["server"] = {"mlflow_tracking_uri": store, "mlflow_registry_uri": store}
     artifacts = (sandbox.folder / "mlartifacts").as_uri()
     settings["tracking"]["experiment"] = {
         "name": PACKAGE,

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import yaml
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option
 from kedro.framework.session import KedroSession
@@ -24,6 +25,7 @@ ONE_SENTENCE = (
     DataValidationError,
     DatasetError,
     InterpolationResolutionError,
+    MissingConfigException,
     ParameterValidationError,
     yaml.YAMLError,
 )
@@ -57,6 +59,7 @@ def run(**options: Any) -> None:
     from .pipeline_registry import SEQUENCE
 
     with one_sentence_errors():
+        require_pipelines(options["pipelines"])
         selected = any(options[name] for name in SELECTION)
         if not selected or "training" in options["pipelines"]:
             start_bare_process()
@@ -349,6 +352,15 @@ def status(as_json: bool, env: str | None) -> None:
         from .mlops.retention.show import show_status
 
         show_status(found)
+def require_pipelines(names: list[str]) -> None:
+    """Refuse a name that has no folder; Kedro would fail to import it."""
+    folders = Path(__file__).with_name("pipelines").glob("*/__init__.py")
+    found = {"__default__", *(file.parent.name for file in folders)}
+    if unknown := sorted(set(names) - found):
+        raise BlueprintError(
+            f"There is no pipeline {', '.join(unknown)}: there are "
+            f"{', '.join(sorted(found))}."
+        )
 
 
 def run_pipelines(**options: Any) -> None:

@@ -18,6 +18,8 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 # scikit-learn's threads sleep when they wait: spinning, they take minutes for seconds
 # of work as soon as another process needs a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# One core is left to the process that proves the model.
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
 ignore_known_warnings()
 
 HOOKS: tuple[Any, ...] = (
