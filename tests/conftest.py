@@ -4,11 +4,13 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from . import support
+from .retention_support import load_retention
 from .support import Project
 
 
@@ -125,3 +127,12 @@ def mlflow_server(
             return started[0]
 
         yield mlflow_server
+
+
+@pytest.fixture(scope="session")
+def retention(
+    rendered: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """The retention modules of a rendered project, imported into this process."""
+    folder = tmp_path_factory.mktemp("retention")
+    return load_retention(rendered(), "mortgage_approval", folder)

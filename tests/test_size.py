@@ -11,6 +11,8 @@ from .test_render import files_of
 Render = Callable[..., Path]
 YOURS_AT_MOST = 1500
 MLOPS_AT_MOST = 422  # 400 without the server
+# Promises with a limit of their own: what is traced, and what is logged and kept.
+APART = ("/lineage/", "/retention/", "/artifact_rules.", "/logging_rules.", "/masking.")
 SAMPLE = '''"""A docstring
 
 of three lines."""
@@ -77,6 +79,7 @@ def test_mlops_holds_no_more_than_422_lines_of_code(rendered: Render) -> None:
         name: path.read_text("utf-8")
         for name, path in files_of(rendered()).items()
         if "/mlops/" in name and name.startswith("src/")
+        if not any(part in name for part in APART)
     }
     counts = {name: lines_of_code(text) for name, text in texts.items()}
     for name, count in counts.items():

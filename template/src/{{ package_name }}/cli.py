@@ -1,5 +1,6 @@
-"""The project's commands, `kedro run` and `kedro model …`: light until they act."""
+"""The project's commands, run, model … and prune …: light until they act."""
 
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -104,6 +105,257 @@ def serve(model_uri: str | None, host: str, port: int, env: str | None) -> None:
         serve_model(model_uri or f"models:/{name}@champion", host, port)
 
 
+@model.command()
+@click.argument("subject", default="champion")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@env_option
+def trace(subject: str, as_json: bool, env: str | None) -> None:
+    """Show where a model comes from, and where it serves.
+
+    SUBJECT is a version, an alias (by default champion), a model URI or a run.
+
+    \b
+    kedro model trace 3
+    kedro model trace models:/my_model@champion --json
+    """
+    from .mlops.lineage.trace import Trail, show
+    from .mlops.stores import project_path
+
+    with one_sentence_errors():
+        trail = Trail(registered_model(env), subject, project_path())
+    if as_json:
+        found = trail.tree | {"breaks": list(trail.breaks)}
+        click.echo(json.dumps(found, indent=2, default=str))
+    else:
+        show(trail)
+
+
+@model.command()
+@click.argument("subject")
+@click.option("--commit", help="Other code than the recorded one.")
+@click.option("--with", "packages", multiple=True, help="Another package==version.")
+@click.option("--params", multiple=True, help="Another (or a masked) key=value.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@env_option
+def reproduce(
+    subject: str,
+    commit: str | None,
+    packages: tuple[str, ...],
+    params: tuple[str, ...],
+    as_json: bool,
+    env: str | None,
+) -> None:
+    """Run a version again in its code, packages and data, and compare.
+
+    Nothing is registered, and the working tree stays as it is. What you change on
+    purpose is named beside what it changes.
+
+    \b
+    kedro model reproduce 3
+    kedro model reproduce 3 --with scikit-learn==1.9.2
+    """
+    from .mlops.lineage import reproduce as again
+    from .mlops.lineage.trace import Trail
+    from .mlops.stores import project_path
+
+    def ask(key: str) -> str:
+        if not sys.stdin.isatty():
+            raise BlueprintError(f"Parameter {key} is masked: give `--params {key}=…`.")
+        return str(click.prompt(key, hide_input=True))
+
+    given = {k: yaml.safe_load(v) for k, _, v in (p.partition("=") for p in params)}
+    pins = {name: version for name, _, version in (p.partition("==") for p in packages)}
+    with one_sentence_errors():
+        trail = Trail(registered_model(env), subject, project_path())
+        items = again.reproduce(trail, again.Changes(commit, pins, given), ask)
+    differing = {item: both for item, both in items.items() if both[0] != both[1]}
+    if as_json:
+        click.echo(json.dumps({"items": items, "differing": sorted(differing)}))
+    else:
+        for item, (recorded, anew) in differing.items():
+            click.echo(f"{item}: {str(recorded)[:200]} → {str(anew)[:200]}")
+        same = f"{len(items) - len(differing)} of {len(items)} items are equal."
+        click.echo(f"Different: {same}" if differing else f"Equal: {same}")
+    if differing:
+        raise SystemExit(1)
+
+
+@model.command()
+@env_option
+def start_run(env: str | None) -> None:
+    """Open one MLflow run for several commands, and print its id.
+
+    \b
+    export MLFLOW_RUN_ID=$(kedro model start-run)
+    kedro run --nodes fit_preprocessor
+    kedro run --nodes transform,fit_model
+    kedro model end-run
+    """
+    from .mlops.lineage.shared_run import not_persisted, open_run
+
+    with one_sentence_errors():
+        context = KedroSession.create(env=env).load_context()
+        if names := not_persisted(context.catalog):
+            click.echo(
+                f"Not persisted, so not handed from one command to the next: "
+                f"{', '.join(names)}. Run the node that writes one together with those "
+                "that read it, or add it to the catalog.",
+                err=True,
+            )
+        click.echo(open_run())
+
+
+@model.command()
+@click.argument("run_id", envvar="MLFLOW_RUN_ID")
+@env_option
+def end_run(run_id: str, env: str | None) -> None:
+    """Close the run that `kedro model start-run` opened.
+
+    It becomes FAILED if any command failed, and FINISHED otherwise. If all of
+    training ran, its model is logged and registered now.
+
+    \b
+    kedro model end-run $MLFLOW_RUN_ID
+    """
+    from .mlops.lineage.shared_run import close_run
+    from .mlops.stores import project_path
+
+    with one_sentence_errors():
+        registered_model(env)
+        click.echo(close_run(run_id, project_path(), env))
+
+
+@cli.group()
+def prune() -> None:
+    """Delete what conf/base/artifacts.yml does not keep: plan first, then apply."""
+
+
+PLAN = "data/08_reporting/prune_plan.json"
+JOURNAL = "data/08_reporting/prune_journal.jsonl"
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+@prune.command()
+@env_option
+def check(env: str | None) -> None:
+    """Check artifacts.yml: unknown keys, contradictions, rules that match nothing.
+
+    \b
+    kedro prune check
+    """
+    with one_sentence_errors():
+        path = rules_of(env)
+        from .mlops.retention.plan import check_store
+
+        check_store(path)
+        click.echo(f"{path.name} has no mistakes.")
+
+
+@prune.command()
+@click.option("--output", default=PLAN, show_default=True, type=click.Path())
+@click.option("--all", "every_row", is_flag=True, help="Show every row.")
+@json_option
+@env_option
+def plan(output: str, every_row: bool, as_json: bool, env: str | None) -> None:
+    """Show what would go and why, and write it as a plan. Deletes nothing.
+
+    \b
+    kedro prune plan
+    kedro prune plan --json --output plan.json
+    """
+    with one_sentence_errors():
+        path = rules_of(env)
+        from .mlops.retention.plan import make_plan
+
+        made = make_plan(path)
+        made.write(Path(output))
+        if as_json:
+            click.echo(json.dumps(vars(made) | {"totals": made.totals()}))
+            return
+        from .mlops.retention.show import show_plan
+
+        show_plan(made, every_row)
+        click.echo(f"Written to {output}: `kedro prune apply {output}` does it.")
+
+
+@prune.command(name="apply")
+@click.argument("plan_file", type=click.Path(), default=PLAN)
+@click.option("--journal", default=JOURNAL, show_default=True, type=click.Path())
+@json_option
+@env_option
+def apply_plan(plan_file: str, journal: str, as_json: bool, env: str | None) -> None:
+    """Do what PLAN_FILE says, as far as nothing protects it by now.
+
+    What it meets for the first time it marks; `kedro prune unmark` undoes that. What
+    was marked and is due it deletes.
+
+    \b
+    kedro prune apply data/08_reporting/prune_plan.json
+    """
+    with one_sentence_errors():
+        path = rules_of(env)
+        from .mlops.retention.apply import apply
+        from .mlops.retention.plan import read_plan
+        from .mlops.retention.show import show_done
+
+        done = apply(read_plan(Path(plan_file)), path, Path(journal))
+        if as_json:
+            click.echo(json.dumps(done))
+        else:
+            show_done(done)
+        failed = [f"{d['kind']} {d['id']}: {d['error']}" for d in done if "error" in d]
+        if failed:
+            raise BlueprintError(f"{len(failed)} failed: {'; '.join(failed)}")
+
+
+@prune.command()
+@click.argument("ids", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Take back every mark.")
+@env_option
+def unmark(ids: tuple[str, ...], every: bool, env: str | None) -> None:
+    """Take back the marks of IDS, before the grace period ends.
+
+    The next apply marks them again, unless the tag blueprint.pin protects them.
+
+    \b
+    kedro prune unmark 0a1b2c3d4e5f60718293a4b5c6d7e8f9
+    kedro prune unmark --all
+    """
+    with one_sentence_errors():
+        path = rules_of(env)
+        if bool(ids) == every:
+            raise BlueprintError("Name what to unmark, or use `--all`.")
+        from .mlops.retention.status import unmark as take_back
+
+        count = take_back(path, ids)
+        click.echo(f"{count} marks were taken back.")
+        if ids and count < len(set(ids)):
+            raise BlueprintError("Not all of them were marked: `kedro prune status`.")
+
+
+@prune.command()
+@json_option
+@env_option
+def status(as_json: bool, env: str | None) -> None:
+    """Show sizes, growth, what is marked until when, what the next plan would free.
+
+    \b
+    kedro prune status
+    """
+    with one_sentence_errors():
+        path = rules_of(env)
+        from .mlops.retention.plan import make_plan
+        from .mlops.retention.status import status as summary
+
+        found = summary(make_plan(path))
+        if as_json:
+            click.echo(json.dumps(found))
+            return
+        from .mlops.retention.show import show_status
+
+        show_status(found)
+
+
 def require_pipelines(names: list[str]) -> None:
     """Refuse a name that has no folder; Kedro would fail to import it."""
     folders = Path(__file__).with_name("pipelines").glob("*/__init__.py")
@@ -147,6 +399,16 @@ def registered_model(env: str | None, conf_source: str | None = None) -> str:
     """Connect to the stores of an environment; return the registered model's name."""
     session = KedroSession.create(env=env, conf_source=conf_source)
     return str(session.load_context().config_loader["globals"]["registered_model"])
+
+
+def rules_of(env: str | None) -> Path:
+    """Check artifacts.yml, connect to the stores, and return the file's path."""
+    from .mlops.artifact_rules import check_rules, rules_path
+
+    path = rules_path(env)
+    context = KedroSession.create(env=env).load_context()
+    check_rules(path, context.catalog)
+    return path
 
 
 def champion_exists(options: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from .mlops.guard import GuardHooks
+from .mlops.lineage.hook import LineageHooks
 from .mlops.packaging import PackagingHooks
 from .mlops.stores import RESOLVERS
 from .mlops.tracking import TrackingHooks
@@ -23,6 +24,7 @@ ignore_known_warnings()
 
 HOOKS: tuple[Any, ...] = (
     ProgressHooks(),
+    LineageHooks(),
     TrackingHooks(),
     PackagingHooks(),
     GuardHooks(),

@@ -10,6 +10,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from .errors import BlueprintError
+from .lineage.shared_run import shared_run_id
 from .packaging import is_paired
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ class GuardHooks:
             logs_model = is_paired(pipeline) and name in named
             if not (logs_model or fitting & set(pipeline.nodes)):
                 continue
+            if shared_run_id() and not is_paired(pipeline):
+                continue  # the model is logged when the shared run is closed
             if reason := why_lossy(name, whole, pipeline, run_params):
                 alone = f"run it alone: `kedro run --pipelines {name}`"
                 raise BlueprintError(f"{reason}; {alone}.")

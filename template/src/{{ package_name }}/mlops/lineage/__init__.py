@@ -1,0 +1,1 @@
+"""Lineage of every node: recorded by a hook, read back by commands."""

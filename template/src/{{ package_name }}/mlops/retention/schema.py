@@ -1,0 +1,105 @@
+"""What `retention:` in artifacts.yml may say: who is kept, what happens to others."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ByteSize, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Days = Annotated[float, Field(ge=0)]
+Problem = tuple[tuple[str | int, ...], str]  # where in the file, and what is wrong
+
+
+class Rule(BaseModel, extra="forbid"):
+    """A part of the file in which an unknown key is an error."""
+
+
+class Best(Rule):
+    """The best finished runs by a metric."""
+
+    metric: str
+    order: Literal["highest", "lowest"]
+    count: Count
+
+
+class Keep(Rule):
+    """What protects a run; the parents of protected runs are protected, too."""
+
+    last: Count | None = None
+    best: list[Best] = []
+    younger_than_days: Days = 0
+
+
+class Globs(Rule):
+    """Run artifacts by path; ``*`` crosses folders."""
+
+    match: Annotated[list[Annotated[str, Field(pattern=r"^\S+$")]], Field(min_length=1)]
+    after_days: Days
+
+
+class Prune(Rule):
+    """What happens to what nothing protects."""
+
+    failed_after_days: Days | None = None
+    all_after_days: Days | None = None
+    artifacts: list[Globs] = []
+    traces_after_days: Days | None = None
+    budget: ByteSize | None = None
+    orphans: bool = False
+    metadata: Literal["keep", "delete"] = "keep"
+
+
+class ExperimentRules(Rule):
+    """The rules of the experiments whose name matches."""
+
+    name: str
+    keep: Keep
+    prune: Prune
+
+    @model_validator(mode="after")
+    def _no_rule_waits_for_another(self) -> "ExperimentRules":
+        young, prune = self.keep.younger_than_days, self.prune
+        ages = {f"artifacts {g.match}": g.after_days for g in prune.artifacts}
+        by_name = {"failed_after_days": prune.failed_after_days}
+        by_name["all_after_days"] = prune.all_after_days
+        for rule, days in (by_name | ages).items():
+            if days is not None and days < young:
+                raise ValueError(
+                    f"prune.{rule}: {days:g} contradicts keep.younger_than_days: "
+                    f"{young:g}, which protects for longer"
+                )
+        return self
+
+
+class VersionRules(Rule):
+    """The registered versions that are kept beside those with an alias or approval."""
+
+    name: str
+    last: Count | None = None
+    younger_than_days: Days = 0
+
+
+Named = TypeVar("Named", ExperimentRules, VersionRules)
+
+
+class RetentionRules(Rule):
+    """The whole block; what no name matches is left alone."""
+
+    grace_days: Days = 7
+    versions: list[VersionRules] = []
+    experiments: list[ExperimentRules] = []
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield rules that can match nothing, since an earlier one always does."""
+        names = {"versions": [r.name for r in self.versions]}
+        names["experiments"] = [r.name for r in self.experiments]
+        for block, listed in names.items():
+            for at, name in enumerate(listed):
+                if any(fnmatchcase(name, earlier) for earlier in listed[:at]):
+                    yield ("retention", block, at, "name"), "never matches first"
+
+
+def first_match(rules: list[Named], name: str) -> Named | None:
+    """Return the first rule that matches a name."""
+    return next((rule for rule in rules if fnmatchcase(name, rule.name)), None)

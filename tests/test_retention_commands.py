@@ -1,0 +1,102 @@
+"""`kedro prune …` in a project that ran: the commands that people type."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .support import Project
+
+pytestmark = pytest.mark.run
+OTHER_RUN = """
+import sys
+import mlflow
+mlflow.set_experiment(sys.argv[1])
+with mlflow.start_run():
+    mlflow.log_text("of no use", "notes.txt")
+"""
+PLAN = "data/08_reporting/prune_plan.json"
+
+
+@pytest.fixture(scope="module")
+def project(
+    worked_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """A private copy of a project that ran once, with rules that keep no old run."""
+    project = worked_project().copy(tmp_path_factory.mktemp("prune"))
+    file = project.path / "conf/base/artifacts.yml"
+    text = file.read_text("utf-8")
+    for line in ("last: 20", "younger_than_days: 30", "best:", "- {metric"):
+        assert line in text
+    kept = [
+        line
+        for line in text.splitlines()
+        if not line.lstrip().startswith(("last: 20", "best:", "- {metric"))
+    ]
+    text = "\n".join(kept).replace("younger_than_days: 30", "younger_than_days: 0")
+    for rule in ("failed_after_days: 30", "all_after_days: 180"):
+        text = text.replace(rule, f"{rule.split()[0]} 0")
+    file.write_text(f"{text}\n", encoding="utf-8")
+    project.ask(OTHER_RUN, project.package)
+    return project
+
+
+def test_a_champion_and_what_it_came_from_outlive_the_strictest_rules(
+    project: Project,
+) -> None:
+    assert "no mistakes" in project.run("kedro", "prune", "check").stdout
+    shown = project.run("kedro", "prune", "plan").stdout
+    assert "alias champion" in shown
+    assert "prune.all_after_days" in shown
+    plan = json.loads((project.path / PLAN).read_text("utf-8"))
+    marks = [item for item in plan["items"] if item["action"] == "mark"]
+    assert marks
+    project.run("kedro", "prune", "apply", PLAN)
+    status = json.loads(project.run("kedro", "prune", "status", "--json").stdout)
+    assert {i["id"] for i in status["marked"]} == {i["id"] for i in marks}
+    assert "taken back" in project.run("kedro", "prune", "unmark", "--all").stdout
+
+    rules = project.path / "conf/base/artifacts.yml"
+    text = rules.read_text("utf-8").replace("grace_days: 7", "grace_days: 0")
+    rules.write_text(text, encoding="utf-8")
+    refused = project.run("kedro", "prune", "apply", PLAN, check=False)
+    assert refused.returncode == 1
+    assert "The rules have changed" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "nothing undoes that" in project.run("kedro", "prune", "plan").stdout
+    project.run("kedro", "prune", "apply", PLAN)
+    journal = project.path / "data/08_reporting/prune_journal.jsonl"
+    did = [json.loads(line)["did"] for line in journal.read_text("utf-8").splitlines()]
+    assert did == ["marked"] * len(marks) + ["deleted"] * len(marks)
+    project.run("kedro", "run", "--pipelines", "batch_inference")
+
+
+def test_every_command_explains_itself_with_an_example(project: Project) -> None:
+    for command in ("check", "plan", "apply", "unmark", "status"):
+        shown = project.run("kedro", "prune", command, "--help").stdout
+        assert f"kedro prune {command}" in shown.split("Options:")[0].split("\n", 3)[3]
+
+
+def test_a_failed_item_ends_non_zero_and_is_named(project: Project) -> None:
+    project.run("kedro", "prune", "plan")
+    file = project.path / PLAN
+    plan = json.loads(file.read_text("utf-8"))
+    run = next(i for i in plan["items"] if i["kind"] == "run" and i["action"] == "keep")
+    forged = run | {"kind": "orphan", "id": "0" * 32, "action": "delete"}
+    forged |= {"experiment": "no such experiment", "scope": "everything"}
+    plan["items"] = [forged]
+    file.write_text(json.dumps(plan), encoding="utf-8")
+    failed = project.run("kedro", "prune", "apply", PLAN, check=False)
+    assert failed.returncode == 1
+    assert forged["id"] in failed.stderr
+
+
+def test_without_a_plan_apply_says_how_to_make_one(
+    project: Project, tmp_path: Path
+) -> None:
+    refused = project.run(
+        "kedro", "prune", "apply", tmp_path / "none.json", check=False
+    )
+    assert refused.returncode == 1
+    assert "write one with `kedro prune plan`" in refused.stderr
