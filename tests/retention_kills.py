@@ -111,7 +111,7 @@ def build(store: Store, grace_days: float) -> None:
     store.rules(
         grace_days=grace_days,
         keep={"last": 2},
-        prune=prune | {"failed_after_days": 5, "traces_after_days": 1},
+        prune=prune | {"failed_after_days": 5},
         versions=[{"name": MODEL, "last": 1}],
     )
     mark = f"{PAST} everything: prune.all_after_days"
@@ -150,7 +150,8 @@ def build(store: Store, grace_days: float) -> None:
     store.client.set_experiment_tag(store.experiment, key, due)
     for _ in range(2):
         store.run(1)
-    store.plan().write(store.folder / "plan.json")
+    plan = store.plan().model_dump_json()
+    (store.folder / "plan.json").write_text(plan)
 
 
 def save_model(folder: Path) -> Path:

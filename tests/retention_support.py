@@ -24,7 +24,7 @@ def load_retention(project: Path, package: str, folder: Path) -> SimpleNamespace
     if str(project / "src") not in sys.path:
         sys.path.insert(0, str(project / "src"))
     name = f"{package}.mlops"
-    modules = ("schema", "rules", "inventory", "storage", "plan", "apply", "status")
+    modules = ("schema", "rules", "inventory", "storage", "plan", "apply", "show")
     found = {m: importlib.import_module(f"{name}.retention.{m}") for m in modules}
     found["artifact_rules"] = importlib.import_module(f"{name}.artifact_rules")
     found["errors"] = importlib.import_module(f"{name}.errors")
@@ -158,7 +158,7 @@ class Store:
 
 def actions(plan: Any) -> dict[str, str]:
     """Return what a plan does to each thing that it does not keep."""
-    return {i["id"]: i["action"] for i in plan.items if i["action"] != "keep"}
+    return {i.id: i.action for i in plan.items if i.action != "keep"}
 
 
 def did(done: Iterable[dict[str, Any]], thing: str) -> str:

@@ -114,7 +114,7 @@ def test_over_http_the_same_goes_and_the_same_stays(
     assert {gone, some, models[gone], orphan, f"{MODEL}/{retired}"} < actions(
         plan
     ).keys()
-    frees = {item["id"]: item["frees"] for item in plan.items}
+    frees = {item.id: item.frees for item in plan.items}
     assert (frees[gone], frees[some], frees[models[gone]]) == (15, 7, 510)
     done = server.apply(plan)
     assert {line["did"] for line in done} == {"deleted"}
@@ -140,7 +140,7 @@ def test_over_http_a_mark_can_be_taken_back(
     server.rules(grace_days=7)
     assert did(server.apply(server.plan()), run) == "marked"
     assert files_of(uri_of(server, run)) == 1
-    assert server.retention.status.unmark(server.rules_file, ()) == 1
+    assert server.retention.apply.unmark(server.rules_file, ()) == 1
     assert server.tags(run) == {}
 
 
@@ -178,7 +178,7 @@ def test_more_than_1000_objects_go_from_s3(
     client.put_object(Bucket=bucket, Key=neighbour, Body=b"x")
     store.rules(keep={"younger_than_days": 10}, prune={"all_after_days": 30})
     plan = store.plan()
-    assert {item["id"]: item["frees"] for item in plan.items}[run] == 2 * count
+    assert {item.id: item.frees for item in plan.items}[run] == 2 * count
     done = store.apply(plan)
     assert did(done, run) == "deleted", [x.get("error") for x in done]
     pages = client.get_paginator("list_objects_v2").paginate(

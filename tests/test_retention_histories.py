@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.run
 NOW = 1_000 * 86_400_000
 DAY = 86_400_000
-EXPERIMENTS = ("1", "2", "3")  # the third has no rules
+EXPERIMENTS = ("one", "two", "three")  # the third has no rules
 
-optional_days = st.none() | st.integers(0, 60)
 statuses = st.sampled_from(
     ["FINISHED"] * 6 + ["FAILED", "KILLED", "RUNNING", "DELETED"]
 )
@@ -42,19 +41,16 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
                 max_size=2,
             )
         )
-        keep = {
-            "last": draw(st.none() | st.integers(1, 4)),
-            "younger_than_days": young,
-            "best": best,
-        }
-        later = st.none() | st.integers(young, 60)
+        keep = {"younger_than_days": young, "best": best}
+        if last := draw(st.integers(0, 4)):
+            keep["last"] = last
+        later = st.just(10**9) | st.integers(young, 60)
         globs = draw(st.none() | st.integers(young, 60))
         prune = {
             "failed_after_days": draw(later),
             "all_after_days": draw(later),
             "artifacts": [{"match": ["*.pt"], "after_days": globs}] if globs else [],
-            "traces_after_days": draw(optional_days),
-            "budget": draw(st.none() | st.integers(0, 60)),
+            "budget": draw(st.integers(0, 60) | st.just(10**9)),
             "orphans": draw(st.booleans()),
             "metadata": draw(st.sampled_from(["keep", "delete"])),
         }
@@ -96,30 +92,33 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
         came_from = st.lists(st.integers(0, max(runs - 1, 0)), max_size=2, unique=True)
         needs = [f"run{i}" for i in draw(came_from) if i != number]
         metrics = {"auc": draw(values), "loss": draw(values)}
+        status = draw(statuses)
         add(
             "run",
             number,
-            status=draw(statuses),
-            needs=tuple(needs),
+            status=status,
+            needs=needs if status != "DELETED" else [],
             metrics={k: v for k, v in metrics.items() if v is not None},
+            out_of_reach="is deleted" if status == "DELETED" else "",
         )
         things[-1]["matched"] = things[-1]["bytes"] // 2
     some_run = st.sampled_from([""] + [f"run{i}" for i in range(runs)])
     models = draw(st.integers(0, 5))
     for number in range(models):
         run = draw(some_run)
-        needs = (run,) if run else ()
+        needs = [run] if run else []
         add("model", number, run=run, needs=needs, status="READY")
     for number in range(draw(st.integers(0, 3))):
         add("trace", number, run=draw(some_run), status="OK")
     for number in range(draw(st.integers(0, 2))):
         add("orphan", number, name="run")
-    alias = st.sampled_from([(), (), (), ("champion",), ("previous", "challenger")])
+    alias = st.sampled_from([[], [], [], ["champion"], ["previous", "challenger"]])
     earned = st.sampled_from([{}, {}, {}, {"blueprint.approved_by": "a"}])
     some_model = st.sampled_from([f"model{i}" for i in range(models)] or ["orphan0"])
-    for number in range(1, draw(st.integers(0, 4)) + 1):
-        add("version", number, aliases=draw(alias), needs=(draw(some_model),))
-        things[-1] |= {"experiment": "m", "bytes": 0}
+    ages = draw(st.lists(st.integers(0, 70), max_size=4))
+    for number, age in enumerate(sorted(ages, reverse=True), 1):
+        add("version", number, aliases=draw(alias), needs=[draw(some_model)])
+        things[-1] |= {"experiment": "m", "bytes": 0, "created": NOW - age * DAY}
         things[-1]["tags"] |= draw(earned)
     return things
 
@@ -127,9 +126,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
 # The slow and obvious model ---------------------------------------------------------
 
 
-def kept_by_model(
-    things: dict[str, Any], rules: dict[str, Any], strict: bool
-) -> set[str]:
+def kept_by_model(things: dict[str, Any], rules: dict[str, Any]) -> set[str]:
     """Apply each sentence of the documentation until nothing changes."""
     of = dict(zip(EXPERIMENTS, rules["experiments"], strict=False))
     kept: set[str] = set()
@@ -138,35 +135,36 @@ def kept_by_model(
             kept.add(thing.id)  # a pin protects
         if thing.kind == "run" and thing.status == "RUNNING":
             kept.add(thing.id)  # what is running is protected
-        if thing.kind == "version" and version_stays(thing, things, rules, strict):
+        if thing.kind == "run" and thing.status == "DELETED":
+            kept.add(thing.id)  # `mlflow gc` removes it
+        if thing.kind == "version" and version_stays(thing, things, rules):
             kept.add(thing.id)
-        if thing.kind == "run" and thing.experiment in of:
-            rule = of[thing.experiment]["keep"]
-            if run_stays(thing, things, rule):
-                kept.add(thing.id)
-        if thing.kind == "model" and not thing.run and thing.experiment in of:
-            if days(thing) < of[thing.experiment]["keep"]["younger_than_days"]:
+        if thing.kind == "run" or (thing.kind == "model" and not thing.run):
+            if thing.experiment not in of:
+                kept.add(thing.id)  # an experiment that no rule names is left alone
+            elif thing.kind == "run" and thing.status != "DELETED":
+                if run_stays(thing, things, of[thing.experiment]["keep"]):
+                    kept.add(thing.id)
+            elif days(thing) < of[thing.experiment]["keep"]["younger_than_days"]:
                 kept.add(thing.id)
     while True:
         more = set(kept)
         for thing in things.values():
-            if thing.id in kept:
+            if thing.id in kept or thing.kind == "version":
                 more |= set(thing.needs)  # what it came from is protected with it
         if more == kept:
             break
         kept = more
-    followers = {t.id for t in things.values() if t.run and t.run in kept}
-    return kept | followers
+    runs = {i for i in kept if i in things and things[i].status != "DELETED"}
+    return kept | {t.id for t in things.values() if t.run in runs}
 
 
 def days(thing: Any) -> float:
     return (NOW - thing.created) / DAY
 
 
-def version_stays(
-    version: Any, things: dict[str, Any], rules: dict[str, Any], strict: bool
-) -> bool:
-    if strict or version.aliases or not rules["versions"]:
+def version_stays(version: Any, things: dict[str, Any], rules: dict[str, Any]) -> bool:
+    if version.aliases or not rules["versions"]:
         return True
     if any(tag.startswith("blueprint.approv") for tag in version.tags):
         return True
@@ -180,8 +178,6 @@ def version_stays(
 
 
 def run_stays(run: Any, things: dict[str, Any], rule: dict[str, Any]) -> bool:
-    if run.status == "DELETED":
-        return False
     if days(run) < rule["younger_than_days"]:
         return True
     if run.status != "FINISHED":
@@ -192,7 +188,7 @@ def run_stays(run: Any, things: dict[str, Any], rule: dict[str, Any]) -> bool:
         if t.kind == "run" and t.experiment == run.experiment and t.status == "FINISHED"
     ]
     newer = [t for t in finished if (t.created, t.id) > (run.created, run.id)]
-    if rule["last"] and len(newer) < rule["last"]:
+    if len(newer) < rule.get("last", 0):
         return True
     for best in rule["best"]:
         mine = run.metrics.get(best["metric"], float("nan"))
@@ -228,20 +224,18 @@ def gone_by_model(
         worth_it = thing.bytes > 0 or prune["metadata"] == "delete"
         if thing.kind == "orphan" and prune["orphans"]:
             gone[thing.id] = "all"
-        elif thing.kind == "trace" and reached(age, prune["traces_after_days"]):
-            gone[thing.id] = "all"
-        elif thing.kind in ("run", "model") and worth_it:
+        elif thing.kind == "trace" or (thing.kind in ("run", "model") and worth_it):
             failed = run.status in ("FAILED", "KILLED")
-            if reached(age, prune["all_after_days"]):
+            if age >= prune["all_after_days"]:
                 gone[thing.id] = "all"
-            elif failed and reached(age, prune["failed_after_days"]):
+            elif failed and age >= prune["failed_after_days"]:
                 gone[thing.id] = "all"
             elif thing.kind == "run" and thing.matched and prune["artifacts"]:
                 if age >= prune["artifacts"][0]["after_days"]:
                     gone[thing.id] = "some"
     for experiment, rule in of.items():
         budget = rule["prune"]["budget"]
-        while budget is not None:
+        while True:
             left = 0
             for thing in things.values():
                 if thing.experiment == experiment:
@@ -253,18 +247,13 @@ def gone_by_model(
                 if t.experiment == experiment
                 and t.kind in ("run", "model")
                 and t.status != "DELETED"
-                and t.bytes
+                and t.bytes > {"all": t.bytes, "some": t.matched}.get(gone.get(t.id), 0)
                 and t.id not in kept
-                and gone.get(t.id) != "all"
             ]
             if left <= budget or not candidates:
                 break
             gone[min(candidates, key=lambda t: (t.created, t.id)).id] = "all"
     return gone
-
-
-def reached(age: float, limit: int | None) -> bool:
-    return limit is not None and age >= limit
 
 
 # The promise ------------------------------------------------------------------------
@@ -287,35 +276,29 @@ def test_the_rules_mean_on_any_history_what_the_slow_model_says(
 def compare(
     retention: SimpleNamespace, history: list[dict[str, Any]], drawn: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """Return what is kept (also strictly) and what goes: by the rules, by the model."""
+    """Return what is kept and what goes: by the rules, and by the model."""
     schema = retention.schema.RetentionRules.model_validate(drawn)
-    of = dict(zip(EXPERIMENTS, schema.experiments, strict=False))
     module = retention.rules
-    things = {fields["id"]: module.Thing(**fields) for fields in history}
-    kept = module.protections(things, schema, of, NOW)
-    strictly = module.protections(things, schema, of, NOW, strict=True)
-    decided = module.decisions(things, of, NOW, kept)
-    scopes = {module.EVERYTHING: "all", "*.pt": "some"}
-    gone = {thing_id: scopes[scope] for thing_id, (_, scope) in decided.items()}
-    expected_kept = kept_by_model(things, drawn, strict=False)
-    found = (set(kept), set(strictly), gone)
-    expected = (
-        expected_kept,
-        kept_by_model(things, drawn, strict=True),
-        gone_by_model(things, drawn, expected_kept),
-    )
-    return found, expected
+    things = {fields["id"]: module.Item(**fields) for fields in history}
+    kept = module.protections(things, schema, NOW)
+    module.decide(things, schema, NOW, kept)
+    scopes = {"everything": "all", "*.pt": "some"}
+    gone = {t.id: scopes[t.scope] for t in things.values() if t.rule}
+    frees = {"all": "bytes", "some": "matched", "": "nothing"}
+    for thing in things.values():
+        assert thing.frees == getattr(thing, frees[gone.get(thing.id, "")], 0)
+    expected = kept_by_model(things, drawn)
+    return (set(kept), gone), (expected, gone_by_model(things, drawn, expected))
 
 
 @pytest.mark.parametrize(
     ("broken", "by"),
     [
-        ("own_reason", lambda thing, strict: ""),
-        ("kept_runs", lambda members, keep, now: iter(())),
-        ("kept_versions", lambda versions, rules, name, now: iter(())),
-        ("globs_for", lambda thing, rules, now: []),
-        ("frees", lambda thing, scope: 0),
-        ("by_age", lambda thing, run, rules, now: None),
+        ("own_reason", lambda item: ""),
+        ("kept", lambda members, rule, now: iter(())),
+        ("globs_for", lambda item, prune, now: []),
+        ("by_age", lambda item, run, prune, now: ("", [])),
+        ("first_match", lambda rules, name: rules[0] if rules else None),
     ],
 )
 def test_the_slow_model_notices_a_broken_rule(

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -253,10 +254,9 @@ def check(env: str | None) -> None:
 
 @prune.command()
 @click.option("--output", default=PLAN, show_default=True, type=click.Path())
-@click.option("--all", "every_row", is_flag=True, help="Show every row.")
 @json_option
 @env_option
-def plan(output: str, every_row: bool, as_json: bool, env: str | None) -> None:
+def plan(output: str, as_json: bool, env: str | None) -> None:
     """Show what would go and why, and write it as a plan. Deletes nothing.
 
     \b
@@ -266,16 +266,16 @@ def plan(output: str, every_row: bool, as_json: bool, env: str | None) -> None:
     with one_sentence_errors():
         path = rules_of(env)
         from .mlops.retention.plan import make_plan
-
-        made = make_plan(path)
-        made.write(Path(output))
-        if as_json:
-            click.echo(json.dumps(vars(made) | {"totals": made.totals()}))
-            return
         from .mlops.retention.show import show_plan
 
-        show_plan(made, every_row)
-        click.echo(f"Written to {output}: `kedro prune apply {output}` does it.")
+        made = make_plan(path)
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        Path(output).write_text(made.model_dump_json(), encoding="utf-8")
+        if as_json:
+            click.echo(made.model_dump_json())
+        else:
+            show_plan(made)
+            click.echo(f"Written to {output}: `kedro prune apply {output}` does it.")
 
 
 @prune.command(name="apply")
@@ -310,26 +310,22 @@ def apply_plan(plan_file: str, journal: str, as_json: bool, env: str | None) -> 
 
 @prune.command()
 @click.argument("ids", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Take back every mark.")
 @env_option
-def unmark(ids: tuple[str, ...], every: bool, env: str | None) -> None:
-    """Take back the marks of IDS, before the grace period ends.
+def unmark(ids: tuple[str, ...], env: str | None) -> None:
+    """Take back the marks of IDS, or all of them, before the grace period ends.
 
     The next apply marks them again, unless the tag blueprint.pin protects them.
 
     \b
     kedro prune unmark 0a1b2c3d4e5f60718293a4b5c6d7e8f9
-    kedro prune unmark --all
     """
     with one_sentence_errors():
         path = rules_of(env)
-        if bool(ids) == every:
-            raise BlueprintError("Name what to unmark, or use `--all`.")
-        from .mlops.retention.status import unmark as take_back
+        from .mlops.retention.apply import unmark as take_back
 
         count = take_back(path, ids)
         click.echo(f"{count} marks were taken back.")
-        if ids and count < len(set(ids)):
+        if count < len(set(ids)):
             raise BlueprintError("Not all of them were marked: `kedro prune status`.")
 
 
@@ -345,15 +341,14 @@ def status(as_json: bool, env: str | None) -> None:
     with one_sentence_errors():
         path = rules_of(env)
         from .mlops.retention.plan import make_plan
-        from .mlops.retention.status import status as summary
+        from .mlops.retention.show import show_status
+        from .mlops.retention.show import status as summary
 
         found = summary(make_plan(path))
         if as_json:
-            click.echo(json.dumps(found))
-            return
-        from .mlops.retention.show import show_status
-
-        show_status(found)
+            click.echo(json.dumps(found, default=asdict))
+        else:
+            show_status(found)
 
 
 def require_pipelines(names: list[str]) -> None:

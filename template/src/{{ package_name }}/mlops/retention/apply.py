@@ -2,26 +2,22 @@
 
 import json
 import os
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import time
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ..artifact_rules import read_artifact_rules
 from ..errors import BlueprintError
-from .inventory import Inventory, chunks
-from .plan import Plan, digest, due_of, stamp
-from .rules import EVERYTHING, MARK, PRUNED, Thing, protections
+from .inventory import Inventory
+from .plan import Plan, stamp
+from .rules import MARK, PRUNED, Item, protections
+from .schema import first_match
 
-TAG_METHODS = {
-    "run": "{}_tag",
-    "trace": "{}_trace_tag",
-    "version": "{}_model_version_tag",
-    "orphan": "{}_experiment_tag",
-}
+BATCH = 100  # what is done after one look at the store
 
 
 def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
@@ -30,28 +26,23 @@ def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
     Raises:
         BlueprintError: if the plan is old, or made for another store or other rules.
     """
-    started, done = int(time() * 1000), []
-    rules = read_artifact_rules(rules_path).retention
-    inventory = Inventory(rules)
-    refuse_stale(plan, inventory)
-    inventory.read()
-    todo = [i for i in plan.items if i["action"] in ("mark", "delete", "unmark")]
-    versions = [item for item in todo if item["kind"] == "version"]
-    others = [item for item in todo if item["kind"] != "version"]
+    inventory, done = Inventory(read_artifact_rules(rules_path).retention), []
+    age = datetime.now(UTC) - datetime.fromisoformat(plan.created)
+    if age > timedelta(days=1) or plan.store != inventory.identity:
+        raise BlueprintError(
+            f"The plan of {plan.created} is more than a day old, or for another store "
+            "or other rules: make a new one with `kedro prune plan`."
+        )
+    todo = [item for item in plan.items if item.action not in ("keep", "wait")]
     journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8") as lines:
-        for batch in [*chunks(versions), *chunks(others)]:
-            inventory.refresh({item["id"] for item in batch}, started)
-            now = int(time() * 1000)
-            # Until it is gone, a version protects what it points at from deletion.
-            protected = {
-                strict: protections(inventory.things, rules, inventory.of, now, strict)
-                for strict in (False, True)
-            }
-            for item in batch:
-                line = {"time": stamp(), "plan": plan.created, **item}
+        for start in range(0, len(todo), BATCH):
+            found = inventory.read()
+            kept = protections(found, inventory.rules, int(time() * 1000))
+            for item in todo[start : start + BATCH]:
+                line = {"time": stamp(), "plan": plan.created, **asdict(item)}
                 try:
-                    line["did"] = act(item, plan.created, inventory, protected)
+                    line["did"] = act(item, found, kept, plan.created, inventory)
                 except (OSError, MlflowException) as error:
                     line |= {"did": "failed", "error": " ".join(str(error).split())}
                 lines.write(json.dumps(line) + "\n")
@@ -61,109 +52,62 @@ def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
     return done
 
 
-def refuse_stale(plan: Plan, inventory: Inventory) -> None:
-    """Refuse a plan that may no longer be right."""
-    age = datetime.now(UTC) - datetime.fromisoformat(plan.created)
-    why = ""
-    if not timedelta(0) <= age <= timedelta(days=1):
-        why = f"The plan is from {plan.created}, which is more than a day ago"
-    elif plan.store != inventory.identity:
-        why = f"The plan is for another store, {plan.store}"
-    elif plan.rules != digest(inventory.rules):
-        why = "The rules have changed since the plan was made"
-    if why:
-        raise BlueprintError(f"{why}: make a new one with `kedro prune plan`.")
-
-
 def act(
-    item: dict[str, Any],
-    planned: str,
+    planned: Item,
+    found: dict[str, Item],
+    kept: dict[str, str],
+    since: str,
     inventory: Inventory,
-    protected: dict[bool, dict[str, str]],
 ) -> str:
     """Do one item if nothing protects it now; return what was done."""
-    thing = inventory.things.get(item["id"])
-    if item["kind"] == "orphan":
-        if inventory.has_row(item["id"]):
-            return "kept: it has a row now"
-        ids = {name: i for i, name in inventory.names.items()}
-        if item["experiment"] not in ids:
-            raise OSError(f"no rule is for experiment '{item['experiment']}'")
-        thing = inventory.orphan(ids[item["experiment"]], item["id"])
-    if thing is None or is_done(thing, item, planned, inventory):
-        return "already gone"
-    scope, client = item["scope"], inventory.client
-    if item["action"] == "unmark":
-        if MARK in thing.tags:
-            set_tag(client, thing, MARK, None)
+    item = found.get(planned.id)
+    if item is None or item.kind != planned.kind or item.status == "DELETED":
+        return "no longer what it was"
+    item.rule, item.globs, item.frees = planned.rule, planned.globs, planned.frees
+    if planned.action == "unmark":
+        inventory.tag(item, MARK, None)
         return "unmarked"
-    due = due_of(thing.tags.get(MARK, ""), scope)
-    deletes = item["action"] == "delete" and (
-        inventory.rules.grace_days == 0 or "" < due <= stamp()
-    )
-    if why := protected[deletes and thing.kind != "version"].get(thing.id):
-        return f"kept: {why}"
-    if deletes:
-        delete(thing, item, inventory)
+    deletes, grace = planned.action == "delete", inventory.rules.grace_days
+    if deletes and MARK not in item.tags and item.tags.get(PRUNED, "") >= since:
+        return "no longer what it was"
+    if item.id in kept:
+        return f"kept: {kept[item.id]}"
+    if deletes and (grace == 0 or "" < item.marked_until <= stamp()):
+        delete(item, inventory)
         return "deleted"
-    if not due:
-        when = stamp(inventory.rules.grace_days)
-        set_tag(client, thing, MARK, f"{when} {scope}: {item['rule']}")
+    if not item.marked_until:
+        inventory.tag(item, MARK, f"{stamp(grace)} {item.scope}: {item.rule}")
     return "marked"
 
 
-def is_done(
-    thing: Thing, item: dict[str, Any], planned: str, inventory: Inventory
-) -> bool:
-    """Tell whether this plan was applied to a thing before."""
-    if thing.status == "DELETED":
-        return True
-    if item["action"] != "delete" or MARK in thing.tags:
-        return False
-    if thing.kind == "orphan":
-        return not inventory.storages[thing.experiment].holds(thing)
-    return planned <= thing.tags.get(PRUNED, "") and not goes_whole(thing, inventory)
-
-
-def goes_whole(thing: Thing, inventory: Inventory) -> bool:
-    """Tell whether the rules delete a thing's metadata, too."""
-    return inventory.of[thing.experiment].prune.metadata == "delete"
-
-
-def delete(thing: Thing, item: dict[str, Any], inventory: Inventory) -> None:
+def delete(item: Item, inventory: Inventory) -> None:
     """Delete bytes first, then what the tracking store says about them."""
-    client, scope, kind = inventory.client, item["scope"], thing.kind
-    if kind == "version":
-        client.delete_model_version(*thing.id.rsplit("/", 1))
-        del inventory.things[thing.id]
+    client = inventory.client
+    if item.kind == "version":
+        client.delete_model_version(*item.id.rsplit("/", 1))
         return
-    if thing.experiment not in inventory.storages:
-        raise OSError("its artifact root can't be reached")
-    globs = [] if scope == EVERYTHING else scope.split()
-    inventory.storages[thing.experiment].delete(thing, globs)
-    if kind == "trace":
-        client.delete_traces(thing.experiment, trace_ids=[thing.id])
-        return
-    if kind != "orphan":
-        text = f"{stamp()} {scope}, {item['frees']} bytes: {item['rule']}"
-        set_tag(client, thing, PRUNED, text)
-    if MARK in thing.tags:
-        set_tag(client, thing, MARK, None)
-    if goes_whole(thing, inventory) and not globs and kind in ("run", "model"):
-        (client.delete_run if kind == "run" else client.delete_logged_model)(thing.id)
+    storage = inventory.storages[item.experiment]
+    storage.delete(item)
+    rule = first_match(inventory.rules.experiments, item.experiment)
+    whole = rule and rule.prune.metadata == "delete" and not item.globs
+    if item.kind == "trace":
+        client.delete_traces(storage.id, trace_ids=[item.id])
+    elif item.kind == "run" and whole:
+        client.delete_run(item.id)
+    elif item.kind == "model" and whole:
+        client.delete_logged_model(item.id)
+    else:
+        if item.kind != "orphan":
+            text = f"{stamp()} {item.scope}, {item.frees} bytes: {item.rule}"
+            inventory.tag(item, PRUNED, text)
+        inventory.tag(item, MARK, None)
 
 
-def set_tag(client: MlflowClient, thing: Thing, key: str, value: str | None) -> None:
-    """Set a tag, or delete it; an orphan's is one of its experiment."""
-    if thing.kind == "model":
-        if value is None:
-            client.delete_logged_model_tag(thing.id, key)
-        else:
-            client.set_logged_model_tags(thing.id, {key: value})
-        return
-    place = thing.id.rsplit("/", 1) if thing.kind == "version" else [thing.id]
-    if thing.kind == "orphan":
-        place, key = [thing.experiment], f"{key}.{thing.id}"
-    verb = "delete" if value is None else "set"
-    method = getattr(client, TAG_METHODS[thing.kind].format(verb))
-    method(*place, key, *([] if value is None else [value]))
+def unmark(path: Path, ids: tuple[str, ...]) -> int:
+    """Take back the marks of some items, or of all; return how many there were."""
+    inventory, count = Inventory(read_artifact_rules(path).retention), 0
+    for item in inventory.read().values():
+        if MARK in item.tags and (not ids or item.id in ids):
+            inventory.tag(item, MARK, None)
+            count += 1
+    return count

@@ -1,55 +1,36 @@
 """Compute what would go and what stays, and write it as a file; change nothing."""
 
-import hashlib
-import json
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import time
-from typing import Any
+
+from pydantic import BaseModel
 
 from ..artifact_rules import read_artifact_rules, refuse_rules
 from ..errors import BlueprintError
 from .inventory import Inventory
-from .rules import EVERYTHING, MARK, Thing, decisions, frees, protections
-from .schema import Problem, RetentionRules
+from .rules import MARK, Item, decide, protections
+from .schema import Problem, first_match
 
-ORDER = ("version", "model", "run", "trace", "orphan")
+ORDER = ("version", "model", "trace", "run", "orphan")  # of deletion
 
 
-@dataclass
-class Plan:
-    """What is to happen to each thing (mark, wait, delete, unmark, keep), and why."""
+class Plan(BaseModel):
+    """What is to happen to each item (mark, wait, delete, unmark, keep), and why."""
 
     created: str
     store: str
-    rules: str
-    grace_days: float
+    totals: dict[str, int]
     notes: list[str]
-    items: list[dict[str, Any]]
-
-    def totals(self) -> dict[str, int]:
-        """Return bytes now, after apply, and after the marked ones have gone."""
-        now, goes = sum(item["bytes"] for item in self.items), {"delete": 0, "mark": 0}
-        for item in self.items:
-            key = "delete" if item["action"] == "delete" else "mark"
-            goes[key] += item["frees"]
-        after = now - goes["delete"]
-        return {"now": now, "after": after, "after_grace": after - goes["mark"]}
-
-    def write(self, path: Path) -> None:
-        """Write the plan whole, or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps(vars(self)), encoding="utf-8")
-        draft.replace(path)
+    items: list[Item]
 
 
 def read_plan(path: Path) -> Plan:
     """Return a plan that was written before."""
     try:
-        return Plan(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return Plan.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise BlueprintError(
             f"{path} is no plan ({error}): write one with `kedro prune plan`."
         ) from error
@@ -57,113 +38,66 @@ def read_plan(path: Path) -> Plan:
 
 def make_plan(path: Path) -> Plan:
     """Read rules and stores, and return what the rules mean now."""
-    rules = read_artifact_rules(path).retention
-    inventory = Inventory(rules).read()
-    refuse_rules(path, store_problems(inventory))
-    now = int(time() * 1000)
-    inventory.add_orphans()
-    inventory.measure(now)
-    things, of = inventory.things, inventory.of
-    protected = protections(things, rules, of, now)
-    decided = decisions(things, of, now, protected)
-    items = [
-        item_of(t, decided.get(t.id, ("", "")), protected.get(t.id, ""), inventory)
-        for t in things.values()
-    ]
-    items.sort(key=lambda i: (ORDER.index(i["kind"]), i["created"], i["id"]))
-    notes = inventory.notes + limits(inventory, items)
+    inventory, items = check_store(path)
+    rules, now = inventory.rules, int(time() * 1000)
+    inventory.measure(items, now)
+    protected = protections(items, rules, now)
+    decide(items, rules, now, protected)
+    for item in items.values():
+        item.protected_by = protected.get(item.id, "")
+        schedule(item, rules.grace_days)
+    total = sum(item.bytes for item in items.values())
+    gone = sum(item.frees for item in items.values() if item.action == "delete")
+    later = sum(item.frees for item in items.values())
+    places = inventory.storages.values()
+    limits = [(place.name, place.unreachable or place.limit) for place in places]
+    notes = [f"{name}: {limit}." for name, limit in limits if limit]
+    if rules.grace_days == 0:
+        notes.append("grace_days is 0: apply deletes at once; nothing undoes that.")
     return Plan(
-        stamp(), inventory.identity, digest(rules), rules.grace_days, notes, items
+        created=stamp(),
+        store=inventory.identity,
+        totals={"now": total, "after": total - gone, "after_grace": total - later},
+        notes=notes,
+        items=sorted(items.values(), key=lambda i: (ORDER.index(i.kind), i.created)),
     )
 
 
-def check_store(path: Path) -> None:
-    """Refuse rules that match no experiment, or metrics that no finished run has."""
-    inventory = Inventory(read_artifact_rules(path).retention).read()
-    refuse_rules(path, store_problems(inventory))
+def check_store(path: Path) -> tuple[Inventory, dict[str, Item]]:
+    """Read the stores; refuse rules that match nothing in them."""
+    inventory = Inventory(read_artifact_rules(path).retention)
+    items = inventory.read()
+    refuse_rules(path, unmatched(inventory, items))
+    return inventory, items
 
 
-def store_problems(inventory: Inventory) -> list[Problem]:
-    """Return rules that match no experiment, and metrics that no finished run has."""
-    problems: list[Problem] = []
-    for at, rule in enumerate(inventory.rules.experiments):
+def unmatched(inventory: Inventory, items: dict[str, Item]) -> Iterator[Problem]:
+    """Yield rules that match no experiment, and metrics that no finished run has."""
+    rules = inventory.rules.experiments
+    for at, rule in enumerate(rules):
         where = ("retention", "experiments", at)
-        ids = [i for i, matched in inventory.of.items() if matched is rule]
-        if not ids:
-            problems.append(((*where, "name"), "matches no experiment of the store"))
-        finished = [
-            thing
-            for thing in inventory.things.values()
-            if thing.experiment in ids and thing.status == "FINISHED"
-        ]
+        names = [n for n in inventory.storages if first_match(rules, n) is rule]
+        if not names:
+            yield (*where, "name"), "matches no experiment of the store"
+        runs = [i for i in items.values() if i.experiment in names]
+        runs = [run for run in runs if run.status == "FINISHED"]
         for number, best in enumerate(rule.keep.best):
-            if finished and not any(best.metric in run.metrics for run in finished):
+            if runs and not any(best.metric in run.metrics for run in runs):
                 key = (*where, "keep", "best", number, "metric")
-                problems.append((key, f"no finished run has {best.metric}"))
-    return problems
+                yield key, f"no finished run has {best.metric}"
 
 
-def item_of(
-    thing: Thing, decided: tuple[str, str], protected: str, inventory: Inventory
-) -> dict[str, Any]:
-    """Return what is to happen to one thing."""
-    rule, scope = decided
-    mark, grace = thing.tags.get(MARK, ""), inventory.rules.grace_days
-    marked_until = due_of(mark, scope)
-    due = marked_until or stamp(grace)
-    action = "delete" if due <= stamp() else "wait" if marked_until else "mark"
-    if not rule:
-        action, due = "unmark" if mark else "keep", ""
-    return {
-        "action": action,
-        "kind": thing.kind,
-        "id": thing.id,
-        "name": thing.name,
-        "experiment": inventory.names.get(thing.experiment, thing.experiment),
-        "created": thing.created,
-        "bytes": thing.bytes,
-        "frees": frees(thing, scope),
-        "rule": rule,
-        "scope": scope,
-        "protected_by": protected,
-        "due": due,
-        "marked": bool(rule and marked_until),
-    }
-
-
-def due_of(mark: str, scope: str) -> str:
-    """Return from when on a mark allows a deletion; nothing if it was set for less."""
-    due, _, rest = mark.partition(" ")
-    return due if rest.partition(": ")[0] in (scope, EVERYTHING) else ""
+def schedule(item: Item, grace_days: float) -> None:
+    """Set what apply does to an item, and from when on it may delete it."""
+    if item.rule:
+        item.due = item.marked_until or stamp(grace_days)
+        item.action = "wait" if item.marked_until else "mark"
+        if item.due <= stamp():
+            item.action = "delete"
+    elif MARK in item.tags:
+        item.action = "unmark"
 
 
 def stamp(days: float = 0) -> str:
     """Return the time in so many days, as text that sorts."""
     return (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
-
-
-def digest(rules: RetentionRules) -> str:
-    """Return what tells two sets of rules apart."""
-    return hashlib.sha256(rules.model_dump_json().encode()).hexdigest()[:12]
-
-
-def limits(inventory: Inventory, items: list[dict[str, Any]]) -> list[str]:
-    """Return what the plan can't do, and what it does at once."""
-    notes = []
-    if inventory.rules.grace_days == 0:
-        notes.append("grace_days is 0: apply deletes at once, and nothing undoes that.")
-    deleted = [t.bytes for t in inventory.things.values() if t.status == "DELETED"]
-    if deleted:
-        notes.append(
-            f"{len(deleted)} runs that were deleted in MLflow still hold "
-            f"{sum(deleted)} bytes: `mlflow gc` removes them."
-        )
-    for i, rule in inventory.of.items():
-        mine = [item for item in items if item["experiment"] == inventory.names[i]]
-        left = sum(item["bytes"] - item["frees"] for item in mine)
-        if rule.prune.budget is not None and left > rule.prune.budget:
-            notes.append(
-                f"{inventory.names[i]}: {left} bytes are protected or younger than the "
-                f"rules, more than the budget of {rule.prune.budget}."
-            )
-    return notes

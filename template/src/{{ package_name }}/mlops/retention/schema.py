@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ByteSize, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Days = Annotated[float, Field(ge=0)]
+Glob = Annotated[str, Field(pattern=r"^\S+$")]
 Problem = tuple[tuple[str | int, ...], str]  # where in the file, and what is wrong
 
 
@@ -26,26 +28,25 @@ class Best(Rule):
 class Keep(Rule):
     """What protects a run; the parents of protected runs are protected, too."""
 
-    last: Count | None = None
-    best: list[Best] = []
+    last: Count = 0
     younger_than_days: Days = 0
+    best: list[Best] = []
 
 
 class Globs(Rule):
     """Run artifacts by path; ``*`` crosses folders."""
 
-    match: Annotated[list[Annotated[str, Field(pattern=r"^\S+$")]], Field(min_length=1)]
+    match: Annotated[list[Glob], Field(min_length=1)]
     after_days: Days
 
 
 class Prune(Rule):
     """What happens to what nothing protects."""
 
-    failed_after_days: Days | None = None
-    all_after_days: Days | None = None
+    failed_after_days: Days = inf
+    all_after_days: Days = inf
     artifacts: list[Globs] = []
-    traces_after_days: Days | None = None
-    budget: ByteSize | None = None
+    budget: ByteSize = ByteSize(2**63)
     orphans: bool = False
     metadata: Literal["keep", "delete"] = "keep"
 
@@ -60,15 +61,13 @@ class ExperimentRules(Rule):
     @model_validator(mode="after")
     def _no_rule_waits_for_another(self) -> "ExperimentRules":
         young, prune = self.keep.younger_than_days, self.prune
-        ages = {f"artifacts {g.match}": g.after_days for g in prune.artifacts}
-        by_name = {"failed_after_days": prune.failed_after_days}
-        by_name["all_after_days"] = prune.all_after_days
-        for rule, days in (by_name | ages).items():
-            if days is not None and days < young:
-                raise ValueError(
-                    f"prune.{rule}: {days:g} contradicts keep.younger_than_days: "
-                    f"{young:g}, which protects for longer"
-                )
+        ages = [prune.failed_after_days, prune.all_after_days]
+        ages += [globs.after_days for globs in prune.artifacts]
+        if (soonest := min(ages)) < young:
+            raise ValueError(
+                f"prune after {soonest:g} days contradicts keep.younger_than_days: "
+                f"{young:g}, which protects for longer"
+            )
         return self
 
 
@@ -76,7 +75,7 @@ class VersionRules(Rule):
     """The registered versions that are kept beside those with an alias or approval."""
 
     name: str
-    last: Count | None = None
+    last: Count = 0
     younger_than_days: Days = 0
 
 
@@ -92,11 +91,10 @@ class RetentionRules(Rule):
 
     def problems(self) -> Iterator[Problem]:
         """Yield rules that can match nothing, since an earlier one always does."""
-        names = {"versions": [r.name for r in self.versions]}
-        names["experiments"] = [r.name for r in self.experiments]
-        for block, listed in names.items():
-            for at, name in enumerate(listed):
-                if any(fnmatchcase(name, earlier) for earlier in listed[:at]):
+        for block in ("versions", "experiments"):
+            names = [rule.name for rule in getattr(self, block)]
+            for at, name in enumerate(names):
+                if any(fnmatchcase(name, earlier) for earlier in names[:at]):
                     yield ("retention", block, at, "name"), "never matches first"
 
 

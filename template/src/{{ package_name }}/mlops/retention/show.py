@@ -1,8 +1,7 @@
-"""Tables for people, of plans, of what was done and of the status."""
+"""Sum plans up, and print them as tables for people."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections import Counter, defaultdict
+from time import time
 from typing import Any
 
 from rich.console import Console
@@ -10,88 +9,89 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from .plan import Plan
-from .rules import EVERYTHING
+from .rules import DAY, MARK, Item
 
-ROWS = 40
+ROWS = 40  # of what goes; a plan's file has them all
 
 
-def show_plan(plan: Plan, every_row: bool) -> None:
+def show_plan(plan: Plan) -> None:
     """Print what goes, the largest first; what stays, summed up by its reason."""
-    goes = [item for item in plan.items if item["action"] != "keep"]
-    goes.sort(key=lambda item: -item["frees"])
-    shown = goes if every_row else goes[:ROWS]
-    columns = "do|what|name|age|bytes|frees|rule|due"
-    table(columns, [row_of(item) for item in shown], "What goes")
-    if len(goes) > len(shown):
-        say(f"… and {len(goes) - len(shown)} more: `--all`, or the plan file.")
-    kept: dict[tuple[str, str], list[int]] = defaultdict(list)
+    goes = sorted((i for i in plan.items if i.rule), key=lambda item: -item.frees)
+    kept: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     for item in plan.items:
-        if item["action"] == "keep":
-            reason = item["protected_by"] or "no rule decides on it"
-            if not every_row:  # sum up what the same rule protects
-                reason = reason.partition(":")[0] if "its run" in reason else reason
-            kept[item["kind"], reason].append(item["bytes"])
-    rows = [(k, why, str(len(b)), decimal(sum(b))) for (k, why), b in kept.items()]
-    table("what|protected by|count|bytes", rows[: None if every_row else ROWS], "Stays")
+        if not item.rule:
+            reason = item.protected_by.partition(": ")[0] or "no rule decides on it"
+            kept[item.action, item.kind, reason] += Counter(n=1, bytes=item.bytes)
+    rows = [row_of(item) for item in goes[:ROWS]]
+    for (action, kind, reason), sums in kept.items():
+        several = Item(kind, f"({sums['n']} of them)", "", action=action)
+        several.bytes, several.protected_by = sums["bytes"], reason
+        rows.append(row_of(several))
+    table("Plan", rows)
+    if len(goes) > ROWS:
+        say(f"… and {len(goes) - ROWS} more that go: the plan file has them.")
+    totals = {key: decimal(count) for key, count in plan.totals.items()}
+    say("Now {now}; after apply {after}; after grace {after_grace}.".format(**totals))
     for note in plan.notes:
         say(f"Note: {note}")
-    totals = {key: decimal(count) for key, count in plan.totals().items()}
-    say("Now {now}; after apply {after}; after grace {after_grace}.".format(**totals))
 
 
-def row_of(item: dict[str, Any]) -> tuple[str, ...]:
+def row_of(item: Item) -> dict[str, Any]:
     """Return an item's row."""
-    age = datetime.now(UTC) - datetime.fromtimestamp(item["created"] / 1000, UTC)
-    scope = "" if item["scope"] in (EVERYTHING, "") else f" ({item['scope']})"
-    return (
-        item["action"],
-        f"{item['kind']} {item['id']}",
-        item["name"],
-        f"{age.days} d" if item["created"] else "",
-        decimal(item["bytes"]),
-        decimal(item["frees"]),
-        (item["rule"] or f"protected now: {item['protected_by']}") + scope,
-        item["due"][:10],
-    )
+    days = f"{int((time() * 1000 - item.created) / DAY)} d"
+    return {
+        "do": item.action,
+        "what": f"{item.kind} {item.name} {item.id}",
+        "age": days if item.created else "",
+        "bytes": item.bytes,
+        "frees": item.frees,
+        "rule that decides": " ".join([item.rule, *item.globs]),
+        "that protects": item.protected_by,
+        "due": item.due[:10],
+    }
 
 
-def show_status(status: dict[str, Any]) -> None:
-    """Print sizes and growth, and what is marked until when."""
-    rows = [
-        (
-            size["experiment"],
-            size["kind"],
-            str(size["count"]),
-            *(decimal(size[key]) for key in list(size)[3:]),
+def status(plan: Plan) -> dict[str, Any]:
+    """Return bytes and growth by experiment and kind, marks, and what would go."""
+    groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    month_ago = time() * 1000 - 30 * DAY
+    for item in plan.items:
+        groups[item.experiment, item.kind].update(
+            count=1,
+            bytes=item.bytes,
+            bytes_of_last_30_days=item.bytes if item.created >= month_ago else 0,
+            next_plan_frees=item.frees,
         )
-        for size in status["sizes"]
-    ]
-    table("experiment|kind|count|bytes|of last 30 days|next plan frees", rows, "Sizes")
-    columns = "do|what|name|age|bytes|frees|rule|until"
-    table(columns, [row_of(item) for item in status["marked"]], "Marked")
-    for note in status["notes"]:
+    return {
+        "sizes": [
+            {"experiment": experiment, "kind": kind, **sums}
+            for (experiment, kind), sums in sorted(groups.items())
+        ],
+        "marked": [i for i in plan.items if i.rule and MARK in i.tags],
+        "notes": plan.notes,
+    }
+
+
+def show_status(found: dict[str, Any]) -> None:
+    """Print sizes and growth, and what is marked until when."""
+    table("Sizes", [size | {"count": str(size["count"])} for size in found["sizes"]])
+    table("Marked", [row_of(item) for item in found["marked"]])
+    for note in found["notes"]:
         say(f"Note: {note}")
 
 
 def show_done(done: list[dict[str, Any]]) -> None:
-    """Print how often what was done, and each thing that failed."""
-    sums: dict[str, list[int]] = defaultdict(list)
-    for line in done:
-        sums[line["did"]].append(line["frees"])
-    rows = [(did, str(len(b)), decimal(sum(b))) for did, b in sorted(sums.items())]
-    table("did|count|bytes", rows, "Applied")
+    """Print how often what was done."""
+    counts = Counter(line["did"] for line in done)
+    say(", ".join(f"{count} {did}" for did, count in counts.items()) or "Nothing to do")
 
 
-def table(columns: str, rows: Sequence[Sequence[str]], title: str) -> None:
-    """Print a table, or that there is nothing."""
-    if not rows:
-        say(f"{title}: nothing.")
-        return
-    printed = Table(title=title, title_justify="left")
-    for column in columns.split("|"):
-        printed.add_column(column, overflow="fold")
+def table(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print a table, with numbers as bytes; or that there is nothing."""
+    printed = Table(*(rows[0] if rows else ["nothing"]), title=title)
     for row in rows:
-        printed.add_row(*row)
+        cells = (decimal(v) if isinstance(v, int) else v for v in row.values())
+        printed.add_row(*cells)
     Console().print(printed)
 
 
