@@ -249,6 +249,18 @@ def test_no_planted_secret_reaches_store_or_database(
     assert "masked" in record["code"]["lost"]
     assert record["command"].endswith("--params ***")
 
+    # Running it again takes what is masked, and asks for it.
+    commit_all(project.path, "Be secretive")
+    project.run(*command, "--params", given, env=env)
+    again = ("kedro", "model", "reproduce", latest_run(project))
+    refused = project.run(*again, "--params", given, env=env, check=False)
+    assert refused.returncode == 1
+    assert "Parameter service.api_token is masked" in refused.stderr
+    token = "service.api_token=planted-parameter"
+    done = project.run(*again, "--params", given, "--params", token, env=env)
+    assert done.stdout.startswith("Equal: ")
+    assert "planted-" not in done.stdout + done.stderr
+
     # Without the pattern it would be there, and the test would see it.
     rules = project.path / "conf/base/artifacts.yml"
     rules.write_text(rules.read_text().replace("*_token", "*_no_token"))
@@ -366,8 +378,8 @@ def test_the_first_rule_wins_and_idle_or_contradictory_rules_are_errors(
     assert found == ["full", "never", "summary", "never", "summary"]
     assert wrong == [["rules", 0]] * 5
     assert problems == [
-        [["rules", 1, "data"], "this rule matches nothing"],
-        [["rules", 2, "data"], "this rule is shadowed by earlier rules"],
+        [["logging", "rules", 1], "this rule matches nothing"],
+        [["logging", "rules", 2], "this rule is shadowed by earlier rules"],
     ]
 
 

@@ -43,12 +43,8 @@ def write_record(record: Record, path: str, files: str | None) -> None:
         client.log_inputs(run.info.run_id, shown[start : start + MOST_DATASETS])
     upstream = run.data.tags.get("blueprint.upstream", "").split()
     upstream += [facts["writer"] for facts in inputs.values() if "writer" in facts]
-    tags = {
-        "blueprint.commit": record["code"]["commit"],
-        "blueprint.dirty": record["code"]["dirty"],
-        "blueprint.upstream": " ".join(sorted(set(upstream))),
-    }
-    mlflow.set_tags({key: str(v) for key, v in tags.items() if v not in (None, "")})
+    tags = {f"blueprint.{key}": record["code"][key] for key in ("commit", "dirty")}
+    mlflow.set_tags(tags | {"blueprint.upstream": " ".join(sorted(set(upstream)))})
     if files:
         mlflow.log_artifacts(files)
     log_records(run.info.run_id, [record], path)
@@ -145,4 +141,6 @@ def _mlflow_dataset(name: str, facts: Record) -> Any:
 
 
 def _mlflow_type(kind: str) -> str:
-    return "datetime" if "datetime" in kind else MLFLOW_TYPES.get(kind[0], "string")
+    if "datetime" in kind:
+        return "datetime"
+    return MLFLOW_TYPES.get(kind[0].lower(), "string")
