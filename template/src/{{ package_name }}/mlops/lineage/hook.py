@@ -111,6 +111,7 @@ class LineageHooks:
         dataset: Any = self._catalog.get(name)
         rule = self._rule(name)
         facts: dict[str, Any] = {"type": type(dataset).__name__, "rule": rule.log}
+        facts["context"] = "input" if name in self._pipeline.inputs() else "output"
         data = data.to_frame() if type(data).__name__ == "Series" else data
         try:
             facts |= self._facts(dataset, data, rule)
