@@ -48,11 +48,16 @@ def trace(project: Project, subject: str = "champion") -> dict[str, Any]:
     return json.loads(project.run("kedro", "model", "trace", subject, "--json").stdout)
 
 
+@pytest.fixture(scope="module")
+def champion(worked_project: Callable[..., Project]) -> dict[str, Any]:
+    """The trace of the worked project's champion."""
+    return trace(worked_project())
+
+
 def test_the_champion_leads_to_the_raw_file_the_commit_and_the_parameters(
-    worked_project: Callable[..., Project],
+    worked_project: Callable[..., Project], champion: dict[str, Any]
 ) -> None:
-    project = worked_project()
-    found = trace(project)
+    project, found = worked_project(), champion
     assert found["breaks"] == []
     assert found["versions"] == {f"{project.package} version 1": ["champion"]}
     (command,) = found["run"]["commands"].values()
@@ -103,10 +108,9 @@ def test_uri_alias_version_model_and_run_lead_to_the_same_run(
 
 
 def test_every_data_set_of_every_node_is_described_and_shown_by_mlflow(
-    worked_project: Callable[..., Project],
+    worked_project: Callable[..., Project], champion: dict[str, Any]
 ) -> None:
-    project = worked_project()
-    run = trace(project)["run"]
+    project, run = worked_project(), champion["run"]
     record = lineage(project, run["run_id"])
     assert len(record["nodes"]) == 7
     used = {
@@ -136,11 +140,10 @@ def test_every_data_set_of_every_node_is_described_and_shown_by_mlflow(
 
 
 def test_no_value_of_a_column_about_people_is_logged(
-    worked_project: Callable[..., Project],
+    worked_project: Callable[..., Project], champion: dict[str, Any]
 ) -> None:
-    project = worked_project()
-    run_id = run_before(trace(project))["run_id"]
-    datasets = lineage(project, run_id)["datasets"]
+    run_id = run_before(champion)["run_id"]
+    datasets = lineage(worked_project(), run_id)["datasets"]
     assert {"black", "single"} <= set(datasets["raw_data"]["types"])
     assert "loan_to_value" in datasets["raw_data"]["statistics"]
     for facts in datasets.values():
@@ -249,6 +252,14 @@ def test_no_planted_secret_reaches_store_or_database(
     assert "masked" in record["code"]["lost"]
     assert record["command"].endswith("--params ***")
 
+    # Running it again takes what is masked, and asks for it.
+    commit_all(project.path, "Be secretive")
+    project.run(*command, "--params", given, env=env)
+    again = ("kedro", "model", "reproduce", latest_run(project))
+    refused = project.run(*again, "--params", given, env=env, check=False)
+    assert refused.returncode == 1
+    assert "Parameter service.api_token is masked" in refused.stderr
+
     # Without the pattern it would be there, and the test would see it.
     rules = project.path / "conf/base/artifacts.yml"
     rules.write_text(rules.read_text().replace("*_token", "*_no_token"))
@@ -297,7 +308,7 @@ def count(nodes, lineage):
 
 count(1, True)
 added = [count(n, True) - count(n, False) for n in (5, 100)]
-print(json.dumps([added, count(5, True)]))
+print(json.dumps(added))
 """
 
 
@@ -306,11 +317,10 @@ def test_lineage_costs_the_same_calls_for_5_and_for_100_nodes(
 ) -> None:
     project = worked_project().copy(tmp_path)
     answer = project.ask(COUNT).strip().splitlines()[-1]
-    (few, many), all_calls = json.loads(answer)
+    few, many = json.loads(answer)
     print(f"Lineage: {few} calls of the store for 5 nodes, {many} for 100 nodes.")
     assert few == many
     assert 3 <= few <= 15
-    assert all_calls > few
 
 
 RULES = """
@@ -366,8 +376,8 @@ def test_the_first_rule_wins_and_idle_or_contradictory_rules_are_errors(
     assert found == ["full", "never", "summary", "never", "summary"]
     assert wrong == [["rules", 0]] * 5
     assert problems == [
-        [["rules", 1, "data"], "this rule matches nothing"],
-        [["rules", 2, "data"], "this rule is shadowed by earlier rules"],
+        [["logging", "rules", 1], "this rule matches nothing"],
+        [["logging", "rules", 2], "this rule is shadowed by earlier rules"],
     ]
 
 

@@ -50,14 +50,11 @@ class Masker:
 
     def command(self, arguments: list[str]) -> str:
         """Return a command line; arguments that set a secret key are masked whole."""
-        return self.text(
-            " ".join(
-                MASK
-                if any(map(self.is_secret, ASSIGNED.findall(argument)))
-                else argument
-                for argument in arguments
-            )
-        )
+        shown = []
+        for argument in arguments:
+            secret = any(map(self.is_secret, ASSIGNED.findall(argument)))
+            shown.append(MASK if secret else argument)
+        return self.text(" ".join(shown))
 
     def tree(self, data: Any) -> Any:
         """Return nested data with secret keys' values masked, and learn them."""

@@ -48,6 +48,25 @@ def _rows(data: Any) -> Any:
     return str(list(data.dtypes.items())), rows
 
 
+def describe(
+    dataset: Any, data: Any, most: int, project: Path, private: set[str]
+) -> dict[str, Any]:
+    """Return what is known of a data set that was just read or written.
+
+    Content of up to ``most`` bytes is hashed. ``data`` is None where only what is
+    stored counts.
+    """
+    facts = describe_data(data, most, private) | describe_storage(
+        dataset, most, project
+    )
+    if "location" not in facts and type(dataset).__name__ != "MemoryDataset":
+        facts["location"] = str(dataset._describe())
+    if "digest" not in facts and data is not None:
+        seen = [facts["location"], facts["version"]] if "version" in facts else data
+        facts["digest"] = facts.get("content") or digest_object(seen, most)
+    return facts
+
+
 def describe_data(data: Any, most: int, private: set[str]) -> dict[str, Any]:
     """Return rows, types, bytes, statistics and a digest of a frame.
 
@@ -56,19 +75,13 @@ def describe_data(data: Any, most: int, private: set[str]) -> dict[str, Any]:
     """
     import pandas as pd
 
-    if isinstance(data, pd.Series):
-        data = data.to_frame()
     if not isinstance(data, pd.DataFrame):
         version = getattr(data, "version", None)
         return {"version": version} if isinstance(version, str) else {}
     size = int(data.memory_usage().sum())
     shown = data[[name for name in data.columns if str(name) not in private]]
-    numbers = shown.select_dtypes("number")
-    columns = {
-        "missing": shown.isna().sum(),
-        "mean": numbers.mean(),
-        "std": numbers.std(),
-    }
+    numbers, missing = shown.select_dtypes("number"), shown.isna().sum()
+    columns = {"missing": missing, "mean": numbers.mean(), "std": numbers.std()}
     return {
         "rows": len(data),
         "types": {str(name): str(kind) for name, kind in data.dtypes.items()},
@@ -78,28 +91,25 @@ def describe_data(data: Any, most: int, private: set[str]) -> dict[str, Any]:
     }
 
 
-def storage_path(dataset: Any) -> PurePath | None:
-    """Return where a data set of Kedro's file-based classes lies, in its version."""
-    if getattr(dataset, "_version", None):
-        return PurePath(dataset._get_load_path())
-    path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
-    return PurePath(path) if path else None
+def locate(dataset: Any) -> tuple[Any, PurePath | None]:
+    """Return the fsspec file system of a data set, and where it lies there, if it does.
 
-
-def filesystem(dataset: Any) -> Any:
-    """Return the fsspec file system of a data set, the local one if it has none."""
+    Kedro's file-based classes have no public name for either.
+    """
     import fsspec
 
-    found = getattr(dataset, "_fs", None) or getattr(dataset, "_filesystem", None)
-    return found or fsspec.filesystem("file")
+    system = getattr(dataset, "_fs", None) or getattr(dataset, "_filesystem", None)
+    path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
+    if getattr(dataset, "_version", None):
+        path = dataset._get_load_path()
+    return system or fsspec.filesystem("file"), PurePath(path) if path else None
 
 
 def describe_storage(dataset: Any, most: int, project: Path) -> dict[str, Any]:
     """Return location, version, bytes and a digest of what a data set stores."""
-    path = storage_path(dataset)
+    system, path = locate(dataset)
     if path is None:
         return {}
-    system = filesystem(dataset)
     facts = measure(system, path.as_posix(), most)
     if path.is_relative_to(project):
         facts["location"] = path.relative_to(project).as_posix()

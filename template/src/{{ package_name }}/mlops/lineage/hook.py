@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
@@ -17,13 +16,7 @@ from ..artifact_rules import read_artifact_rules, rules_path
 from ..errors import BlueprintError
 from ..logging_rules import LoggingRule, is_parameter, traits_of
 from ..masking import MASKER
-from .fingerprints import (
-    describe_data,
-    describe_storage,
-    digest_object,
-    filesystem,
-    storage_path,
-)
+from .fingerprints import describe, describe_storage, locate
 from .provenance import describe_run
 from .shared_run import shared_run_id
 from .store import FILE, write_record
@@ -59,7 +52,7 @@ class LineageHooks:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: Any
     ) -> None:
         """Describe what runs; take over what the catalog declares as artifacts."""
         refuse_secrets_in_model(pipeline)
@@ -118,13 +111,15 @@ class LineageHooks:
         dataset: Any = self._catalog.get(name)
         rule = self._rule(name)
         facts: dict[str, Any] = {"type": type(dataset).__name__, "rule": rule.log}
+        facts["context"] = "input" if name in self._pipeline.inputs() else "output"
+        data = data.to_frame() if type(data).__name__ == "Series" else data
         try:
             facts |= self._facts(dataset, data, rule)
+            if rule.log == "full":
+                facts["logged"] = self._stage(name, data, dataset, facts, rule)
         except Exception as error:  # whatever a class raises: training goes on
             facts["not_described"] = MASKER.text(f"{type(error).__name__}: {error}")
             logger.warning("%s is not described: %s", name, facts["not_described"])
-        if rule.log == "full":
-            facts["logged"] = self._stage(name, data, dataset, facts, rule)
         facts["location"] = MASKER.text(facts.get("location", ""))
         self._datasets[name] = facts
 
@@ -132,13 +127,7 @@ class LineageHooks:
         project, most = self._context.project_path, self._rules.digest_max_bytes
         if rule.log == "never":
             return describe_storage(dataset, 0, project)
-        facts = describe_data(data, most, self._private)
-        facts |= describe_storage(dataset, most, project)
-        if "location" not in facts and type(dataset).__name__ != "MemoryDataset":
-            facts["location"] = str(dataset._describe())
-        if "digest" not in facts and data is not None:
-            seen = [facts["location"], facts["version"]] if "version" in facts else data
-            facts["digest"] = facts.get("content") or digest_object(seen, most)
+        facts = describe(dataset, data, most, project, self._private)
         if rule.preview_rows and "rows" in facts:
             shown = [name for name in data if str(name) not in self._private]
             facts["preview"] = data[shown].head(rule.preview_rows).to_csv(index=False)
@@ -155,9 +144,10 @@ class LineageHooks:
         below = (dataset.artifact_path or "") if declared else f"data/{name}"
         folder = Path(self._staging.name, below)
         folder.mkdir(parents=True, exist_ok=True)
-        if path := storage_path(dataset):
+        system, path = locate(dataset)
+        if path:
             target = (folder / path.name).as_posix()
-            filesystem(dataset).get(path.as_posix(), target, recursive=True)
+            system.get(path.as_posix(), target, recursive=True)
         elif "rows" in facts:
             data.to_parquet(folder / f"{name}.parquet")
         else:

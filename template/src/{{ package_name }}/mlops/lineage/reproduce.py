@@ -76,7 +76,12 @@ class Again:
     def run(self, records: list[Record]) -> None:
         """Run the commands of one run."""
         self.check_out(records[0]["code"])
-        self.link_data(records)
+        outside = {
+            name: facts
+            for name, facts in outside_inputs(records).items()
+            if "files" in facts and "writer" not in facts
+        }
+        self.link_data(outside)
         versions = records[0]["packages"] | self.changes.packages
         versions.pop(PACKAGE.replace("_", "-"), None)
         pins = [f"{name}=={version}" for name, version in versions.items()]
@@ -86,7 +91,7 @@ class Again:
             self.env["MLFLOW_RUN_ID"] = self.kedro("model", "start-run").strip()
         for record in records:
             if record["nodes"]:
-                self.kedro("run", *self.configure(record))
+                self.kedro("run", *self.configure(record, outside))
         if self.env.pop("MLFLOW_RUN_ID", None):
             self.kedro("model", "end-run", self.latest().info.run_id)
 
@@ -104,20 +109,16 @@ class Again:
             below = f"--directory={self.below}"
             call(self.root, "git", "apply", below, "-", input=code["patch"])
 
-    def link_data(self, records: list[Record]) -> None:
+    def link_data(self, outside: Record) -> None:
         """Let the project find data that git ignores at its original place."""
-        for facts in outside_inputs(records).values():
-            here = self.tree / facts["location"]
-            if "writer" in facts or state_of(facts, self.tree) in (
-                "unchanged",
-                "not a file",
-            ):
-                continue
-            here.parent.mkdir(parents=True, exist_ok=True)
-            here.unlink(missing_ok=True)
-            here.symlink_to(self.project / facts["location"])
+        for facts in outside.values():
+            if state_of(facts, self.tree) != "unchanged":
+                here = self.tree / facts["location"]
+                here.parent.mkdir(parents=True, exist_ok=True)
+                here.unlink(missing_ok=True)
+                here.symlink_to(self.project / facts["location"])
 
-    def configure(self, record: Record) -> list[str]:
+    def configure(self, record: Record, outside: Record) -> list[str]:
         """Write the recorded configuration on top of the base one; return options."""
         for name in {name for node in record["nodes"] for name in node["outputs"]}:
             if "://" in record["datasets"].get(name, {}).get("location", ""):
@@ -146,8 +147,8 @@ class Again:
             OmegaConf.update(given, key, value)
         versions = [
             f"{name}:{facts['version']}"
-            for name, facts in outside_inputs([record]).items()
-            if "version" in facts and "files" in facts
+            for name, facts in outside.items()
+            if "version" in facts
         ]
         options = {
             "pipelines": ",".join(record["pipelines"]),

@@ -14,19 +14,14 @@ from .store import FILE, Record, log_records, read_records
 from .trace import state_of
 
 VARIABLE = "MLFLOW_RUN_ID"
-TASK = "blueprint.task."
+TASKS = "blueprint.task."
+TASK = f"{TASKS}{uuid4().hex[:8]}"  # holds the state of this process' command
 
 
 @cache
 def shared_run_id() -> str | None:
     """Return the run that this process was told to write to (MLflow forgets it)."""
     return os.environ.get(VARIABLE) or None
-
-
-@cache
-def task_tag() -> str:
-    """Return the tag that holds the state of this process' command."""
-    return f"{TASK}{uuid4().hex[:8]}"
 
 
 def open_run() -> str:
@@ -45,7 +40,7 @@ def join() -> None:
 
     if run_id := shared_run_id():
         mlflow.start_run(run_id)
-        mlflow.set_tag(task_tag(), "running")
+        mlflow.set_tag(TASK, "running")
         # Otherwise kedro-mlflow would close the run as FINISHED after each command;
         # with it, it warns each time that it does not.
         mlflow_hook._already_active_mlflow = True
@@ -58,7 +53,7 @@ def leave(state: str) -> None:
 
     if run_id := shared_run_id():
         client = mlflow.MlflowClient()
-        client.set_tag(run_id, task_tag(), state)
+        client.set_tag(run_id, TASK, state)
         failed = "failed" in task_states(client.get_run(run_id))
         while mlflow.active_run():
             mlflow.end_run("FAILED" if failed else "RUNNING")
@@ -66,7 +61,7 @@ def leave(state: str) -> None:
 
 def task_states(run: Any) -> list[str]:
     """Return the state of each command of a shared run: running, done or failed."""
-    return [value for key, value in run.data.tags.items() if key.startswith(TASK)]
+    return [value for key, value in run.data.tags.items() if key.startswith(TASKS)]
 
 
 def not_persisted(catalog: Any) -> list[str]:

@@ -2,7 +2,8 @@
 
 A record is what one command did: the dictionary of ``provenance.describe_run`` with
 ``seed``, ``started``, ``ended``, ``status``, ``nodes`` (name, inputs, outputs) and
-``datasets`` (facts by name). ``lineage.json`` is a list of records.
+``datasets`` (facts by name; ``context`` tells input from output). ``lineage.json`` is a
+list of records.
 """
 
 import json
@@ -34,7 +35,7 @@ def write_record(record: Record, path: str, files: str | None) -> None:
     find_writers(client, run.info, inputs)
     shown = []
     for name, facts in record["datasets"].items():
-        notes = [InputTag(CONTEXT, "input" if name in inputs else "output")]
+        notes = [InputTag(CONTEXT, facts["context"])]
         if "writer" in facts:
             notes.append(InputTag(WRITER, facts["writer"]))
         if facts["rule"] != "never":
@@ -43,12 +44,8 @@ def write_record(record: Record, path: str, files: str | None) -> None:
         client.log_inputs(run.info.run_id, shown[start : start + MOST_DATASETS])
     upstream = run.data.tags.get("blueprint.upstream", "").split()
     upstream += [facts["writer"] for facts in inputs.values() if "writer" in facts]
-    tags = {
-        "blueprint.commit": record["code"]["commit"],
-        "blueprint.dirty": record["code"]["dirty"],
-        "blueprint.upstream": " ".join(sorted(set(upstream))),
-    }
-    mlflow.set_tags({key: str(v) for key, v in tags.items() if v not in (None, "")})
+    tags = {f"blueprint.{key}": record["code"][key] for key in ("commit", "dirty")}
+    mlflow.set_tags(tags | {"blueprint.upstream": " ".join(sorted(set(upstream)))})
     if files:
         mlflow.log_artifacts(files)
     log_records(run.info.run_id, [record], path)
@@ -86,15 +83,9 @@ def read_records(run: Any) -> list[Record]:
 
 def outside_inputs(records: list[Record]) -> dict[str, Record]:
     """Return the facts of the data sets that a run read and did not write."""
-    nodes = [node for record in records for node in record["nodes"]]
-    written = {name for node in nodes for name in node["outputs"]}
-    return {
-        name: record["datasets"][name]
-        for record in records
-        for node in record["nodes"]
-        for name in node["inputs"]
-        if name in record["datasets"] and name not in written
-    }
+    known = [item for record in records for item in record["datasets"].items()]
+    written = {name for name, facts in known if facts["context"] == "output"}
+    return {name: facts for name, facts in known if name not in written}
 
 
 def find_writers(client: Any, run: Any, inputs: dict[str, Record]) -> None:
@@ -145,4 +136,6 @@ def _mlflow_dataset(name: str, facts: Record) -> Any:
 
 
 def _mlflow_type(kind: str) -> str:
-    return "datetime" if "datetime" in kind else MLFLOW_TYPES.get(kind[0], "string")
+    if "datetime" in kind:
+        return "datetime"
+    return MLFLOW_TYPES.get(kind[0].lower(), "string")

@@ -85,11 +85,11 @@ class Trail:
         """Note if the code that ran can't be brought back from git."""
         run, commit = f"Run {run_id[:8]}", f"{code['commit']}^{{commit}}"
         if "lost" in code:
-            self.breaks[f"The code of run {run_id} is lost: {code['lost']}."] = True
+            self.breaks[f"{run} can't get its code back: {code['lost']}."] = True
         elif not git(self.project, "rev-parse", "--verify", commit):
-            self.breaks[f"{run} ran {code['commit']}, which is not here: fetch it."] = (
-                True
-            )
+            self.breaks[
+                f"{run} ran a commit that git does not have: {code['commit']}."
+            ] = True
         elif code["dirty"]:
             self.breaks[f"{run} ran on a dirty tree, whose patch is kept."] = False
 
