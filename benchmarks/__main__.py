@@ -1,6 +1,6 @@
 """Measure the template against what users would pick instead, in one run.
 
-Prints two Markdown tables and writes them to build/benchmarks.md. Example:
+Prints what it finds as Markdown and writes it to build/benchmarks.md. Example:
 
     make bench BENCH_ARGS="--rounds 5 --json build/benchmarks.json"
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from tests import support
 
-from . import first_answer, start_up
+from . import first_answer, retention, start_up
 from .journey import BenchmarkError, Journey
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,6 +117,8 @@ def to_markdown(result: dict[str, Any]) -> str:
             "\nThe bare project logs the same metrics, plots, parameters, data sets "
             "and signature, without guard, proof and registration.\n\n"
         )
+    if pruning := result.get("pruning"):
+        text += "## Pruning\n\n" + "".join(f"- {line}\n" for line in pruning) + "\n"
     return text + (
         f"Medians of {where['rounds']} rounds in alternating order, ratios within a "
         f"round; Python {where['python']}, {where['system']}, {where['cores']} cores, "
@@ -144,6 +146,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 what: {**median_and_ratio(values), "rounds": values}
                 for what, values in pairs.items()
             }
+        if options.only in (None, "pruning"):
+            place = folder / "pruning"
+            place.mkdir()
+            project = support.render_template(template, place / "project")
+            result["pruning"] = retention.measure(project, place, say)
     result["conditions"] = conditions(options.rounds, load_before)
     return result
 
@@ -157,7 +164,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument(
-        "--only", choices=["first-answer", "start-up"], help="one table only"
+        "--only", choices=["first-answer", "start-up", "pruning"], help="one part only"
     )
     parser.add_argument(
         "--json", type=Path, help="also write every figure to this file"

@@ -1,18 +1,19 @@
 """Pruning: a plan over 10,000 runs, apply beside `mlflow gc`, and 200 kills.
 
-`python -m benchmarks.retention` prints the figures of one run on this machine. The
-stores are written with SQL, since MLflow's client needs tens of milliseconds a run.
+    make bench BENCH_ARGS="--only pruning"
+
+The stores are written with SQL, since MLflow's client needs tens of milliseconds a run.
+A broken bound stops the benchmark. Each step runs in a process of its own, as
+`python -m benchmarks.retention STEP PROJECT FOLDER`.
 """
 
-import argparse
 import json
 import shutil
 import sqlite3
 import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ from tests import support
 from tests.retention_kills import Kills, kill_and_compare
 from tests.retention_support import DAY, Store, load_retention
 
+from .journey import BenchmarkError
+
 PACKAGE = "mortgage_approval"
+RUNS, KILLS = 10_000, 200
+SECONDS = 10  # at most, of a plan over so many runs
+MEGABYTES = 150  # at most, and not more of them with ten times as many files
 MARGIN = 1.0  # of `mlflow gc`'s time for each run
 
 
@@ -98,7 +104,7 @@ def do_apply(project: Path, folder: Path) -> dict[str, float]:
     store = open_store(project, folder)
     plan = store.plan()
     found = measured(lambda: store.apply(plan))
-    return found | {"runs": sum(i["action"] == "delete" for i in plan.items)}
+    return found | {"runs": sum(item.action == "delete" for item in plan.items)}
 
 
 def do_gc(project: Path, folder: Path) -> dict[str, float]:
@@ -112,30 +118,36 @@ def do_gc(project: Path, folder: Path) -> dict[str, float]:
     return measured(lambda: gc(arguments, standalone_mode=False)) | {"runs": count}
 
 
-def plans(project: Path, folder: Path, runs: int, say: Callable[[str], None]) -> None:
+def plans(project: Path, folder: Path) -> Iterator[str]:
     """Show the time and memory of a plan, with few and with many files."""
     for files in (2, 20):
         place = folder / f"plan{files}"
         place.mkdir()
         store = open_store(project, place)
-        fill(store, runs, files)
+        fill(store, RUNS, files)
         best = [{"metric": "m0", "order": "highest", "count": 5}]
         keep = {"last": 20, "younger_than_days": 30, "best": best}
         globs = [{"match": ["folder0/*"], "after_days": 60}]
         prune = {"all_after_days": 180, "artifacts": globs, "budget": "1 GB"}
         store.rules(keep=keep, prune=prune | {"orphans": True})
         found = in_a_process("plan", project, place)
-        say(
-            f"plan over {runs} runs with {files} files each: "
+        shutil.rmtree(place)
+        yield (
+            f"plan over {RUNS} runs with {files} files each: "
             f"{found['seconds']:.1f} s, {found['processor']:.1f} s of processor, "
             f"{found['megabytes']:.0f} MB"
         )
-        shutil.rmtree(place)
+        refuse(found["seconds"] > SECONDS, f"a plan takes more than {SECONDS} s")
+        refuse(found["megabytes"] > MEGABYTES, f"it takes more than {MEGABYTES} MB")
 
 
-def against_gc(
-    project: Path, folder: Path, runs: int, say: Callable[[str], None]
-) -> None:
+def refuse(broken: bool, what: str) -> None:
+    """Stop if a bound is broken."""
+    if broken:
+        raise BenchmarkError(f"{what}.")
+
+
+def against_gc(project: Path, folder: Path, runs: int) -> Iterator[str]:
     """Show apply beside `mlflow gc`, on equal stores in alternating order.
 
     The best of four rounds counts: most of either is waiting for the disk, which
@@ -150,55 +162,46 @@ def against_gc(
             fill(store, runs, 4, deleted=step == "gc")
             store.rules(prune={"all_after_days": 0})
             found[step].append(in_a_process(step, project, place))
-            assert found[step][-1]["runs"] == runs
+            refuse(found[step][-1]["runs"] != runs, f"{step} left runs")
             shutil.rmtree(place)
     for what in ("seconds", "processor"):
         ours, theirs = (
             1000 * min(round[what] for round in found[step]) / runs
             for step in ("apply", "gc")
         )
-        say(
+        yield (
             f"{what} for each of {runs} runs with 4 files: apply {ours:.1f} ms, "
             f"mlflow gc {theirs:.1f} ms: {ours / theirs:.2f} of it"
         )
-        assert ours <= MARGIN * theirs, "apply is slower than mlflow gc"
+        refuse(ours > MARGIN * theirs, "apply is slower than mlflow gc")
 
 
-def kills(project: Path, folder: Path, count: int, say: Callable[[str], None]) -> None:
+def kills(project: Path, folder: Path) -> Iterator[str]:
     """Show that the store ends the same after so many kills."""
-    points = kill_and_compare(Kills(project, PACKAGE, folder), count, seed=1)
-    say(f"killed {count} times at one of {points} points: the store ends the same")
+    folder.mkdir()
+    points = kill_and_compare(Kills(project, PACKAGE, folder), KILLS, seed=1)
+    yield f"killed {KILLS} times at one of {points} points: the store ends the same"
 
 
-def measure(
-    project: Path, folder: Path, runs: int, count: int, say: Callable[[str], None]
-) -> None:
-    """Measure everything on a rendered default project."""
-    plans(project, folder, runs, say)
-    against_gc(project, folder, max(runs // 10, 10), say)
-    (folder / "kills").mkdir()
-    kills(project, folder / "kills", count, say)
+def measure(project: Path, folder: Path, say: Callable[[str], None]) -> list[str]:
+    """Return the figures as sentences, on a rendered default project."""
+    lines = []
+    for part in (
+        plans(project, folder),
+        against_gc(project, folder, RUNS // 10),
+        kills(project, folder / "kills"),
+    ):
+        for line in part:
+            say(line)
+            lines.append(line)
+    return lines
 
 
 def main() -> None:
-    """Render a project and measure, or do one step in this process."""
+    """Do one step in this process, and print what it measured."""
     steps = {"plan": do_plan, "apply": do_apply, "gc": do_gc}
-    if sys.argv[1:2] and sys.argv[1] in steps:
-        project, folder = map(Path, sys.argv[2:])
-        print(json.dumps(steps[sys.argv[1]](project, folder)))
-        return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--kills", type=int, default=200)
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "template").mkdir()
-        template = support.snapshot_template(folder / "template")
-        project = support.render_template(template, folder / "project")
-        measure(
-            project, folder, chosen.runs, chosen.kills, lambda t: print(t, flush=True)
-        )
+    project, folder = map(Path, sys.argv[2:])
+    print(json.dumps(steps[sys.argv[1]](project, folder)))
 
 
 if __name__ == "__main__":

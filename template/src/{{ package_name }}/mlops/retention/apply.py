@@ -34,6 +34,7 @@ def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
             "or other rules: make a new one with `kedro prune plan`."
         )
     todo = [item for item in plan.items if item.action not in ("keep", "wait")]
+    todo.sort(key=lambda item: item.action != "unmark")  # before what protects it goes
     journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8") as lines:
         for start in range(0, len(todo), BATCH):

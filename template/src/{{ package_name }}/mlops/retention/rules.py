@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf, isnan, nan
 
-from .schema import Keep, Prune, RetentionRules, VersionRules, first_match
+from .schema import Keep, Prune, RetentionRules, first_match
 
 DAY = 86_400_000  # MLflow counts milliseconds
 PIN, MARK, PRUNED = "blueprint.pin", "blueprint.prune", "blueprint.pruned"
@@ -62,9 +62,10 @@ def protections(items: Items, rules: RetentionRules, now: int) -> dict[str, str]
         elif item.kind == "run" or (item.kind == "model" and not item.run):
             groups["keep", item.experiment].append(item)
     for (block, name), members in groups.items():
-        found = first_match(rules.experiments, name)
-        keep = found and found.keep
-        rule = keep if block == "keep" else first_match(rules.versions, name)
+        rule: Keep | None = first_match(rules.versions, name)
+        if block == "keep":
+            found = first_match(rules.experiments, name)
+            rule = found.keep if found else None
         for item_id, why in kept(members, rule, now):
             reasons.setdefault(item_id, f"{block}.{why}")
     # A registered version keeps what it came from, even one that is to be retired.
@@ -92,9 +93,7 @@ def own_reason(item: Item) -> str:
     return "is running" if item.status in BUSY else item.out_of_reach
 
 
-def kept(
-    members: list[Item], rule: Keep | VersionRules | None, now: int
-) -> Iterator[tuple[str, str]]:
+def kept(members: list[Item], rule: Keep | None, now: int) -> Iterator[tuple[str, str]]:
     """Yield which runs of an experiment, or versions of a model, a rule keeps."""
     newest = sorted(members, key=lambda i: (i.created, len(i.id), i.id), reverse=True)
     if rule is None:
@@ -103,7 +102,7 @@ def kept(
     finished = [i for i in newest if i.status == "FINISHED" or i.kind == "version"]
     for item in finished[: rule.last]:
         yield item.id, "last"
-    for best in rule.best if isinstance(rule, Keep) else []:
+    for best in rule.best:
         measured = [r for r in finished if not isnan(r.metrics.get(best.metric, nan))]
         highest_first = best.order == "highest"
         measured.sort(key=lambda r: r.metrics[best.metric], reverse=highest_first)

@@ -71,12 +71,11 @@ class ExperimentRules(Rule):
         return self
 
 
-class VersionRules(Rule):
+class VersionRules(Keep):
     """The registered versions that are kept beside those with an alias or approval."""
 
     name: str
-    last: Count = 0
-    younger_than_days: Days = 0
+    best: Annotated[list[Best], Field(max_length=0)] = []  # they have no metrics
 
 
 Named = TypeVar("Named", ExperimentRules, VersionRules)

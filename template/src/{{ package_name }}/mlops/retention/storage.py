@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 from mlflow import get_tracking_uri
@@ -32,12 +33,12 @@ class Storage:
     def _open(self) -> None:
         if self.root.startswith(("dbfs:", "databricks:")):
             raise OSError("Databricks does not let MLflow's client delete artifacts")
-        self.repository = get_artifact_repository(self.root)
+        self.repository: Any = get_artifact_repository(self.root)
         local = getattr(self.repository, "artifact_dir", None)
         self.folder = Path(local).resolve() if local else None
-        if self.folder and get_tracking_uri().startswith("http"):
-            if not self.folder.is_dir():
-                raise OSError("the folder is on the server, which does not proxy it")
+        remote = get_tracking_uri().startswith("http")
+        if remote and self.folder and not self.folder.is_dir():
+            raise OSError("the folder is on the server, which does not proxy it")
         any(self._list("anything"))  # raises where nothing can be listed
         if self.root.startswith("s3:"):
             import boto3
