@@ -3,7 +3,8 @@
 Usage: python benchmarks/serving.py PROJECT [--rounds 3] [--seconds 4]
 
 PROJECT is a rendered classification example in which `kedro run` was done. Compared:
-  mlflow        `mlflow models serve` on the same version, as a user gets it
+  mlflow        `mlflow models serve` on the same version, as a user gets it: outside
+                the project, whose conf/logging.yml would quieten it
   mlflow quiet  the same with every log at WARNING
   by hand       a FastAPI that calls the same functions on the fitted objects
   ours          `kedro model serve`
@@ -75,7 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bodies = prepared_requests(project, Path(folder))
         commands = contestants(project, Path(folder))
-        found = {name: {"start": [], "rss": []} for name in commands}
+        found = {name: {"start": [], "start cpu": [], "rss": []} for name in commands}
         for number in range(options.rounds):
             order = list(commands) if number % 2 == 0 else list(reversed(commands))
             for name in order:
@@ -155,18 +156,23 @@ def measure(project, command, environment, port, bodies, seconds, found) -> None
     path = f"{project / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": path} | environment
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's is not set
+    cwd = project if command[0] == "kedro" else bodies.parent
     with tempfile.TemporaryFile() as log:
         started = time.perf_counter()
         server = subprocess.Popen(
-            command, cwd=project, env=environment, stdout=log, stderr=log,
+            command, cwd=cwd, env=environment, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
         try:
             wait_until_ready(port, server)
             found["start"].append(time.perf_counter() - started)
+            found["start cpu"].append(processor_seconds(server.pid))
             for clients in CLIENTS:
                 run_load(project, port, clients, 1, bodies)
+                before = processor_seconds(server.pid)
                 result = run_load(project, port, clients, seconds, bodies)
+                spent = processor_seconds(server.pid) - before
+                result["cpu"] = spent / sum(result["statuses"].values()) * 1e3
                 if set(result["statuses"]) != {"200"}:
                     raise SystemExit(f"{command}: {result['statuses']}")
                 found.setdefault(clients, []).append(result)
@@ -210,11 +216,25 @@ def resident_megabytes(group: int) -> float:
     return max(sizes)
 
 
+def processor_seconds(group: int) -> float:
+    """Return the processor time of a group: what a busy machine does not change."""
+    ticks = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(folder.name)) == group:
+                stat = (folder / "stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, stat[11:15]))
+        except (ProcessLookupError, FileNotFoundError):
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def report(found: dict) -> bool:
     """Print medians and ratios; tell whether every floor is reached."""
     middle = statistics.median
-    print(f"{'':14}{'start s':>8}{'MB':>6}", end="")
-    print("".join(f"{f'{c} clients req/s (p50, p99 ms)':>34}" for c in CLIENTS))
+    print("req/s (p50, p99 in ms; processor time of a request in ms)")
+    print(f"{'':14}{'start s (cpu)':>14}{'MB':>6}", end="")
+    print("".join(f"{f'{c} clients':>30}" for c in CLIENTS))
     rates: dict[str, dict[int, float]] = {}
     p50: dict[str, float] = {}
     p99: dict[str, float] = {}
@@ -222,14 +242,16 @@ def report(found: dict) -> bool:
         cells = ""
         rates[name] = {}
         for clients in CLIENTS:
-            rate, half, tail = (
-                middle(r[key] for r in one[clients]) for key in ("rate", "p50", "p99")
+            rate, half, tail, cpu = (
+                middle(result[key] for result in one[clients])
+                for key in ("rate", "p50", "p99", "cpu")
             )
             rates[name][clients] = rate
             if clients == 8:
                 p50[name], p99[name] = half, tail
-            cells += f"{f'{rate:.0f} ({half:.1f}, {tail:.1f})':>34}"
-        print(f"{name:14}{middle(one['start']):8.1f}{middle(one['rss']):6.0f}{cells}")
+            cells += f"{f'{rate:.0f} ({half:.1f}, {tail:.1f}; {cpu:.1f})':>30}"
+        start = f"{middle(one['start']):.1f} ({middle(one['start cpu']):.1f})"
+        print(f"{name:14}{start:>14}{middle(one['rss']):6.0f}{cells}")
     good = True
     for name, floors in FLOORS.items():
         for clients, floor in floors.items():
