@@ -15,7 +15,7 @@ from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation import DataValidationError, ParameterValidationError
 
-from .mlops.errors import BlueprintError
+from .mlops.errors import BlueprintError, in_one_sentence
 
 ONE_SENTENCE = (
     BlueprintError,
@@ -84,13 +84,20 @@ def run_pipelines(**options: Any) -> None:
 @contextmanager
 def one_sentence_errors() -> Iterator[None]:
     """Show what can't be done as one sentence; close an interrupted run as FAILED."""
+    from kedro_mlflow.pipeline.pipeline_ml import KedroMlflowPipelineMLError
+
     from .mlops.tracking import end_active_run
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except ONE_SENTENCE as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        raise click.ClickException(in_one_sentence(error)) from error
+    except KedroMlflowPipelineMLError as error:
+        raise click.ClickException(
+            f"{in_one_sentence(error)} A pipeline that logs a model can't be run in "
+            "part: `kedro run --pipelines training`."
+        ) from error
     except (KeyboardInterrupt, SystemExit) as error:
         end_active_run(error)
         raise

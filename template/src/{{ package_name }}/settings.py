@@ -11,6 +11,9 @@ from .mlops.tracking import TrackingHooks
 
 # Neither Kedro nor MLflow reports usage from this project unless asked to.
 os.environ.setdefault("DO_NOT_TRACK", "true")
+# scikit-learn's threads sleep when they wait: spinning, they take minutes for seconds
+# of work as soon as another process needs a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ignore_known_warnings()
 
 HOOKS = (ProgressHooks(), TrackingHooks(), PackagingHooks(), GuardHooks())

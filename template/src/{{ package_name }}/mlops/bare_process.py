@@ -2,26 +2,13 @@
 
 import json
 import sys
-from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import Any
-
-
-class WithoutProject(MetaPathFinder):
-    """Finds everything but one package, as in a process that does not have it."""
-
-    def __init__(self, package: str) -> None:
-        self.package = package
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
-        """Refuse the package and its modules; leave the others to the next finder."""
-        if name.partition(".")[0] == self.package:
-            raise ModuleNotFoundError(f"No module named '{name}' without the project")
 
 
 def main() -> None:
     """Import first, then read ``[model path, result path]`` and write the answer."""
-    sys.meta_path.insert(0, WithoutProject(sys.argv[1]))
+    # From now on, importing the project fails as if it were not installed.
+    sys.modules[sys.argv[1]] = None  # type: ignore[assignment]
     # What most models need, imported while training still runs.
     import kedro_mlflow.mlflow  # noqa: F401
     import mlflow.pyfunc

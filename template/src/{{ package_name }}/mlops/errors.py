@@ -1,5 +1,25 @@
-"""The error that is shown as one sentence: what, why, and the command that mends it."""
+"""The errors that are shown as one sentence: what, why, and what mends it."""
+
+import re
+
+# What Kedro and pydantic write around the reason, and what is left of it.
+NOISE = {
+    r"Parameter validation failed:": "",
+    r"- (Parameter '.*?': )Failed to instantiate .*": r"\1",
+    r"\n(\S+)(?=\n  .*\[type=)": r"\n\1:",
+    r"(?:Value error, )?(\S.*) \[type=.*\]": r"\1;",
+    r"\s+For further information visit \S+": "",
+    r"Failed while (\w+) data \w+ dataset .*?'(.*?)'.*\n": r"\1 \2 failed: ",
+}
 
 
 class BlueprintError(Exception):
     """Something that can't be done, with a message for people."""
+
+
+def in_one_sentence(error: BaseException) -> str:
+    """Return the message in one line, without what libraries write around it."""
+    text = str(error)
+    for pattern, left in NOISE.items():
+        text = re.sub(pattern, left, text)
+    return " ".join(text.split()).rstrip(";")

@@ -3,8 +3,6 @@
 import ast
 import functools
 import importlib.metadata
-import importlib.util
-import inspect
 import json
 import logging
 import subprocess
@@ -12,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from kedro.framework.context import KedroContext
@@ -44,7 +41,7 @@ class PackagingHooks:
             return
         import cloudpickle
 
-        refuse_late_imports(pipeline.nodes + pipeline.inference.nodes)
+        refuse_late_imports(Path(__file__).parents[1])
         cloudpickle.register_pickle_by_value(sys.modules[PACKAGE])
         start_bare_process()
 
@@ -183,45 +180,26 @@ def check_answers(model_id: str, expected: Any) -> None:
     )
 
 
-def refuse_late_imports(nodes: list[Any]) -> None:
+def refuse_late_imports(package: Path) -> None:
     """Refuse imports of the project inside functions: a version would run new code."""
-    waiting = [inspect.getmodule(_plain_function(node.func)) for node in nodes]
-    seen: set[ModuleType] = set()
-    while waiting:
-        module = waiting.pop()
-        if module is None or module in seen or not _is_ours(module.__name__):
+    for file in sorted(package.rglob("*.py")):
+        if file.parent == package or "mlops" in file.parts:
             continue
-        seen.add(module)
-        tree = ast.parse(inspect.getsource(module))
-        for statement in ast.walk(tree):
-            names = _imported_names(statement, module)
-            if not any(map(_is_ours, names)):
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            if isinstance(statement, ast.stmt) and statement not in tree.body:
+            if any(map(_imports_project, ast.walk(function))):
                 raise BlueprintError(
-                    f"{module.__file__}:{statement.lineno} imports the project inside "
-                    "a function, so an old version would run new code: import it at "
-                    "the top of the file."
+                    f"{file}:{function.lineno}: {function.name} imports the project, "
+                    "so an old version would run new code: import it at the file's top."
                 )
-            waiting += [sys.modules.get(name) for name in names]
 
 
-def _plain_function(function: Any) -> Any:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return inspect.unwrap(function)
-
-
-def _is_ours(name: str) -> bool:
-    return name == PACKAGE or name.startswith(f"{PACKAGE}.")
-
-
-def _imported_names(statement: Any, module: ModuleType) -> list[str]:
+def _imports_project(statement: ast.AST) -> bool:
     if isinstance(statement, ast.Import):
-        return [alias.name for alias in statement.names]
-    if isinstance(statement, ast.ImportFrom):
-        base = importlib.util.resolve_name(
-            "." * statement.level + (statement.module or ""), module.__package__
-        )
-        return [base, *(f"{base}.{alias.name}" for alias in statement.names)]
-    return []
+        names = [alias.name for alias in statement.names]
+    elif isinstance(statement, ast.ImportFrom):
+        names = [PACKAGE if statement.level else statement.module or ""]
+    else:
+        names = []
+    return any(name.partition(".")[0] == PACKAGE for name in names)

@@ -33,9 +33,16 @@ class ProgressHooks:
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Log that the node is done, and how long it took."""
+        self._log(logging.INFO, node, "")
+
+    @hook_impl
+    def on_node_error(self, node: Node) -> None:
+        """Log which node failed; the command says why."""
+        self._log(logging.ERROR, node, " failed")
+
+    def _log(self, level: int, node: Node, outcome: str) -> None:
         seconds = perf_counter() - self._started[node.name]
         with self._lock:
             self._done += 1
-            logger.info(
-                "  [%d/%d] %s (%.1f s)", self._done, self._total, node.name, seconds
-            )
+            text = f"[{self._done}/{self._total}] {node.name}{outcome}"
+            logger.log(level, "  %s (%.1f s)", text, seconds)

@@ -1,6 +1,7 @@
 """From one raw file to instances, labels and evaluation-only columns."""
 
 import pandas as pd
+from kedro.validation import DataValidationError
 
 from .columns import Columns, read_features, require_columns
 from .held_out import HeldOut, is_held_out
@@ -30,8 +31,13 @@ def separate_columns(
     labels = pd.DataFrame(
         {
             columns.target: read_target(rows[columns.target], columns, source),
-            "held_out": is_held_out(rows, held_out),
+            "held_out": is_held_out(rows, held_out, source),
         }
     )
+    if labels["held_out"].nunique() < 2:
+        raise DataValidationError(
+            f"{source}: {int(labels['held_out'].sum())} of {len(labels)} rows are held "
+            "out; some have to be and some not, so change the parameter 'held_out'."
+        )
     evaluation_columns = rows[columns.evaluation_only]
     return instances, labels, evaluation_columns, instances[labels["held_out"]]

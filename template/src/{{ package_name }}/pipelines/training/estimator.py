@@ -1,9 +1,11 @@
 """The estimator as a parameter: its class and arguments, checked before a run."""
 
-from typing import Any
+from typing import Any, Self
 
 from kedro.utils import load_obj
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .predicting import METHOD
 
 
 class Estimator(BaseModel):
@@ -14,17 +16,19 @@ class Estimator(BaseModel):
     class_: str = Field(alias="class")
     arguments: dict[str, Any] = {}
 
-    @field_validator("class_")
-    @classmethod
-    def _exists(cls, path: str) -> str:
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
         try:
-            load_obj(path)
-        except (ImportError, AttributeError, ValueError) as error:
+            model = load_obj(self.class_)(**self.arguments)
+        except (ImportError, AttributeError) as error:
             raise ValueError(
-                f"there is no estimator class '{path}' ({error}); is its package "
-                f"installed (`uv add {path.split('.')[0]}`)?"
+                f"there is no class {self.class_} ({error}); is its package installed?"
             ) from error
-        return path
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.class_} can't be built: {error}") from error
+        if not all(hasattr(model, name) for name in ("fit", "get_params", METHOD)):
+            raise ValueError(f"{self.class_} is no estimator with '{METHOD}'")
+        return self
 
     def build(self, seed: int) -> Any:
         """Return an unfitted estimator, seeded where it takes a ``random_state``."""

@@ -15,7 +15,7 @@ class HeldOut(BaseModel):
     fraction: float = Field(gt=0, lt=1)
 
 
-def is_held_out(rows: pd.DataFrame, held_out: HeldOut) -> pd.Series:
+def is_held_out(rows: pd.DataFrame, held_out: HeldOut, source: str) -> pd.Series:
     """Return a boolean per row: the same key always falls on the same side.
 
     A key's SHA-256, read as a fraction of its range, is compared with

@@ -4,6 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+# What an estimator must be able to do.
+METHOD = "predict_proba"
+
 
 def predict(features: pd.DataFrame, model: Any, threshold: float) -> pd.DataFrame:
     """Return a class and its probability for every row.

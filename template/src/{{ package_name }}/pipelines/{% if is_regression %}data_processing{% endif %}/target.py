@@ -1,5 +1,6 @@
 """The target of a regression."""
 
+import numpy as np
 import pandas as pd
 from kedro.validation import DataValidationError
 
@@ -13,9 +14,10 @@ def read_target(values: pd.Series, columns: Columns, source: str) -> pd.Series:
         DataValidationError: if a value is missing or not a number.
     """
     numbers = pd.to_numeric(values, errors="coerce")
-    if numbers.isna().any():
+    wrong = ~np.isfinite(numbers)
+    if wrong.any():
         raise DataValidationError(
             f"{source}: target '{columns.target}' should hold a number in every row; "
-            f"{int(numbers.isna().sum())} of {len(values)} hold none."
+            f"{int(wrong.sum())} of {len(values)} hold none."
         )
     return numbers.astype("float64")

@@ -1,0 +1,36 @@
+# Needs Python 3.11 or newer, git and make. Everything else is installed into .venv and
+# build/, both inside this folder.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+.DEFAULT_GOAL := help
+
+# Targets ----------------------------------------------------------------------------
+.PHONY: help
+help: ## Show what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: test
+test: .venv/ready ## Test every promise on every variant (up to 30 minutes on 2 cores)
+	@echo "Testing: all variants are rendered, installed, run and compared."
+	.venv/bin/pytest $(PYTEST_ARGS)
+
+.PHONY: test-fast
+test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 minutes)
+	@echo "Testing: all variants are rendered, the default project is run."
+	.venv/bin/pytest -m "not run" $(PYTEST_ARGS)
+
+.PHONY: docs
+docs: .venv/ready ## Build the documentation into site/; a broken link fails
+	.venv/bin/python scripts/questionnaire.py
+	.venv/bin/zensical build --strict --clean
+	@echo "Built: open site/index.html, or run .venv/bin/zensical serve to search, too."
+
+# Environment ------------------------------------------------------------------------
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  f"{sys.executable} is Python {sys.version.split()[0]}; 3.11 is the lowest that works.")'
+	@echo "Setting up .venv: the environment of this repository's own tools."
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv/bin/uv sync --quiet --all-groups
+	@touch $@

@@ -1,0 +1,126 @@
+"""Fixtures: a snapshot of the template, rendered folders, and projects that ran."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import support
+from .support import Project
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a snapshot of the working tree's template, tagged."""
+    return support.snapshot_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def render(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Return a function that renders a fresh folder with the given answers."""
+    numbers = itertools.count()
+
+    def render(**answers: Any) -> Path:
+        folder = tmp_path_factory.mktemp(f"rendered{next(numbers)}-")
+        return support.render_template(template, folder / "project", **answers)
+
+    return render
+
+
+@pytest.fixture(scope="session")
+def rendered(render: Callable[..., Path]) -> Callable[..., Path]:
+    """Return a function that renders each set of answers once; read-only."""
+    folders: dict[str, Path] = {}
+
+    def rendered(**answers: Any) -> Path:
+        name = repr(sorted(answers.items()))
+        if name not in folders:
+            folders[name] = render(**answers)
+        return folders[name]
+
+    return rendered
+
+
+@pytest.fixture(scope="session")
+def installed_project(render: Callable[..., Path]) -> Callable[..., Project]:
+    """Return a function that renders, installs and commits a fresh project."""
+
+    def installed_project(**answers: Any) -> Project:
+        folder = render(**answers)
+        version = answers.get("python_version", ">=3.11,<3.14")
+        python = support.interpreter(version)
+        assert python, f"Python {version} is not installed, so this can't be tested."
+        base = support.base_environment(folder, python)
+        project = support.install(folder, base / "bin" / "python")
+        support.commit_all(folder, "Start")
+        return project
+
+    return installed_project
+
+
+@pytest.fixture(scope="session")
+def worked_project(
+    installed_project: Callable[..., Project],
+    mlflow_server: Callable[[], str],
+) -> Callable[..., Project]:
+    """Return a function that gives a project in which `kedro run` was done once.
+
+    It is made once for each set of answers: treat it as read-only, or copy it.
+    """
+    projects: dict[str, Project] = {}
+
+    def worked_project(**answers: Any) -> Project:
+        name = repr(sorted(answers.items()))
+        if name not in projects:
+            project = installed_project(**answers)
+            if answers.get("tracking") == "server":
+                project.env = {"MLFLOW_TRACKING_URI": mlflow_server()}
+            elif answers.get("tracking") == "databricks":
+                # A workspace can't exist here: the rendered addresses are asserted
+                # elsewhere, and the project runs against a local store.
+                project.env = {
+                    "MLFLOW_TRACKING_URI": project.store,
+                    "MLFLOW_REGISTRY_URI": project.store,
+                }
+            project.first_run = project.run("kedro", "run", timeout=600)
+            projects[name] = project
+        return projects[name]
+
+    return worked_project
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(
+    installed_project: Callable[..., Project],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], str]]:
+    """Return a function that starts a real MLflow server once, by its address."""
+    started: list[str] = []
+    with ExitStack() as stack:
+
+        def mlflow_server() -> str:
+            if not started:
+                project = installed_project(tracking="server")
+                folder = tmp_path_factory.mktemp("server")
+                port = support.free_port()
+                url = f"http://127.0.0.1:{port}"
+                command = [
+                    *(str(project.python.parent / "mlflow"), "server"),
+                    *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+                    *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+                    *("--artifacts-destination", str(folder / "artifacts")),
+                ]
+                stack.enter_context(
+                    support.served(
+                        command, f"{url}/health", folder, project.environment()
+                    )
+                )
+                started.append(url)
+            return started[0]
+
+        yield mlflow_server

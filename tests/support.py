@@ -1,0 +1,370 @@
+"""Render the template, install what was rendered, run it: the tools of every test."""
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import copier
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENTS = ROOT / "build" / "environments"
+Process = subprocess.CompletedProcess[str]
+
+# What differs between machines, and would change what a test measures.
+# PYTHONDONTWRITEBYTECODE doubles every start; several numeric threads on busy cores
+# wait for each other.
+FORGOTTEN = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV", "MLFLOW_RUN_ID")
+STEADY = {
+    "COLUMNS": "200",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "NO_COLOR": "1",
+    "OMP_NUM_THREADS": "1",
+    "UV_PYTHON_DOWNLOADS": "never",
+}
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return the environment variables of a subprocess, the same on every machine."""
+    kept = {k: v for k, v in os.environ.items() if k not in FORGOTTEN}
+    own = Path(sys.executable).parent
+    return {**kept, **STEADY, "PATH": join_path(own, os.environ["PATH"]), **extra}
+
+
+def join_path(*folders: Path | str) -> str:
+    """Return a value for PATH."""
+    return os.pathsep.join(map(str, folders))
+
+
+def run(
+    *command: str | Path,
+    cwd: Path,
+    check: bool = True,
+    env: dict[str, str] | None = None,
+    timeout: float = 300,
+    stdin: str | None = None,
+) -> Process:
+    """Run a command and return it with its text output; a failure shows that output."""
+    env = env or environment()
+    program = shutil.which(command[0], path=env["PATH"])
+    assert program, f"{command[0]} is not installed."
+    done = subprocess.run(
+        [program, *map(str, command[1:])],
+        cwd=cwd,
+        env=env,
+        timeout=timeout,
+        input=stdin if stdin is not None else "",
+        capture_output=True,
+        text=True,
+    )
+    if check and done.returncode:
+        line = " ".join(map(str, command))
+        raise AssertionError(
+            f"`{line}` ended with {done.returncode} in {cwd}:\n"
+            f"{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+        )
+    return done
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return what a TOML file holds."""
+    return tomllib.loads(file.read_text("utf-8"))
+
+
+def git(*arguments: str, cwd: Path) -> str:
+    """Run git as a fixed author and return what it printed."""
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    return run("git", *identity, *arguments, cwd=cwd).stdout
+
+
+def commit_all(folder: Path, message: str) -> None:
+    """Start a repository if there is none, and commit everything that is there."""
+    if not (folder / ".git").exists():
+        git("init", "--quiet", "--initial-branch", "main", cwd=folder)
+    git("add", "--all", cwd=folder)
+    git("commit", "--quiet", "--allow-empty", "--message", message, cwd=folder)
+
+
+def snapshot_template(destination: Path, version: str = "v0.1.0") -> Path:
+    """Copy the working tree's template to a repository of its own, committed, tagged.
+
+    A dirty tree rendered in place would store a commit from which no update works.
+    The files are those that git would commit: neither ignored nor deleted ones.
+    """
+    listed = git(
+        *("ls-files", "--cached", "--others", "--exclude-standard", "-z"),
+        *("--", "copier.yml", "template"),
+        cwd=ROOT,
+    )
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (destination / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, destination / name)
+    git("init", "--quiet", "--initial-branch", "main", cwd=destination)
+    git("add", "--all", "--force", cwd=destination)
+    git("commit", "--quiet", "--message", "Snapshot", cwd=destination)
+    git("tag", version, cwd=destination)
+    return destination
+
+
+def render_template(template: Path, destination: Path, **answers: Any) -> Path:
+    """Render the template without trust, as `copier copy --defaults` does."""
+    copier.run_copy(
+        str(template),
+        destination,
+        data=answers,
+        defaults=True,
+        quiet=True,
+        unsafe=False,
+    )
+    return destination
+
+
+def interpreter(version: str) -> str | None:
+    """Return the path of a Python of this version (`3.12`, `>=3.11`), None if none."""
+    found = run(
+        *("uv", "python", "find", "--no-project", version),
+        cwd=ROOT,
+        check=False,
+        env=environment(),
+    )
+    if not found.returncode:
+        return found.stdout.strip()
+    # pyenv shows uv only the version that is active.
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    return next(map(str, sorted(pyenv.glob(f"{version}.*/bin/python"))), None)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def served(
+    command: list[str], url: str, cwd: Path, env: dict[str, str], timeout: float = 120
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server until the block ends; enter the block once ``url`` answers."""
+    log = cwd / f"server-{time.monotonic_ns()}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + timeout
+        while not answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(
+                    f"No answer from {url}:\n{log.read_text()[-8000:]}"
+                )
+            time.sleep(0.1)
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+        log.unlink()
+
+
+def answers(url: str) -> bool:
+    """Tell whether something answers a GET of this address with success."""
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+    except (URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def link_tree(source: Path, destination: Path) -> None:
+    """Copy a folder by hard links, or by content where the file system has none."""
+    try:
+        shutil.copytree(source, destination, symlinks=True, copy_function=os.link)
+    except (OSError, shutil.Error):
+        shutil.rmtree(destination, ignore_errors=True)
+        shutil.copytree(source, destination, symlinks=True)
+
+
+def dependency_set(project: Path, python: str) -> str:
+    """Return a short name of what a project needs installed, and on which Python."""
+    declared = read_toml(project / "pyproject.toml")
+    wanted = [
+        declared["project"]["requires-python"],
+        sorted(declared["project"]["dependencies"]),
+        declared.get("dependency-groups"),
+        python,
+    ]
+    return hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]
+
+
+def base_environment(project: Path, python: str) -> Path:
+    """Return an environment with a project's dependencies, but not the project.
+
+    It is made once for each dependency set, byte-compiled, and relocatable: a project's
+    own environment is a copy of it by hard links.
+    """
+    base = ENVIRONMENTS / dependency_set(project, python)
+    if base.exists():
+        return base
+    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+    making = base.with_name(f".{base.name}-{os.getpid()}")
+    run("uv", "venv", "--relocatable", "--python", python, making, cwd=project)
+    run(
+        *("uv", "sync", "--no-install-project", "--compile-bytecode"),
+        cwd=project,
+        env=environment(UV_PROJECT_ENVIRONMENT=str(making)),
+        timeout=900,
+    )
+    try:
+        making.rename(base)
+    except OSError:  # another test session was faster
+        shutil.rmtree(making)
+    return base
+
+
+@dataclass
+class Project:
+    """A rendered project with its own environment, in which commands run."""
+
+    path: Path
+    package: str
+    bare_python: Path
+    """An interpreter with the project's dependencies, but not the project."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Environment variables that every command of this project gets."""
+    first_run: Process | None = None
+    """`kedro run`, as it ended when the project was made."""
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of the project's environment."""
+        return self.path / ".venv" / "bin" / "python"
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """Return environment variables with the project's programs first on PATH."""
+        path = join_path(self.python.parent, environment()["PATH"])
+        return environment(**{"PATH": path, **self.env, **extra})
+
+    def run(
+        self,
+        *command: str | Path,
+        check: bool = True,
+        env: dict[str, str] | None = None,
+        timeout: float = 300,
+        cwd: Path | None = None,
+        stdin: str | None = None,
+    ) -> Process:
+        """Run a command in the project's folder, by its own environment's programs."""
+        return run(
+            *command,
+            cwd=cwd or self.path,
+            check=check,
+            env=self.environment(**(env or {})),
+            timeout=timeout,
+            stdin=stdin,
+        )
+
+    def start(self, *command: str, **extra: str) -> subprocess.Popen[str]:
+        """Start a command without waiting for its end."""
+        program = shutil.which(command[0], path=self.environment()["PATH"])
+        assert program, f"{command[0]} is not installed."
+        return subprocess.Popen(
+            [program, *command[1:]],
+            cwd=self.path,
+            env=self.environment(**extra),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @contextmanager
+    def serve(self, port: int | None = None, *arguments: str) -> Iterator[str]:
+        """Run `kedro model serve` and give the address at which it answers."""
+        port = port or free_port()
+        url = f"http://127.0.0.1:{port}"
+        program = str(self.python.parent / "kedro")
+        command = [program, "model", "serve", "--port", str(port), *arguments]
+        with served(command, f"{url}/ping", self.path, self.environment()):
+            yield url
+
+    def ask(self, script: str, *arguments: str, bare: bool = False) -> str:
+        """Run a Python script connected to the project's stores; return its output.
+
+        A bare one runs outside the project's folder, by an interpreter that can't
+        import the project.
+        """
+        connected = {"MLFLOW_TRACKING_URI": self.store, **self.env}
+        return run(
+            *(self.bare_python if bare else self.python, "-c", script, *arguments),
+            cwd=self.path.parent if bare else self.path,
+            env=self.environment(**connected),
+        ).stdout
+
+    @property
+    def store(self) -> str:
+        """The address of the local tracking store."""
+        return f"sqlite:///{self.path / 'mlflow.db'}"
+
+    def copy(self, destination: Path) -> "Project":
+        """Return a private copy, with its own environment and stores."""
+        ignore = shutil.ignore_patterns(".venv")
+        folder = destination / self.path.name
+        shutil.copytree(self.path, folder, symlinks=True, ignore=ignore)
+        move_stores(folder, str(self.path), str(folder))
+        env = {
+            name: value.replace(str(self.path), str(folder))
+            for name, value in self.env.items()
+        }
+        return install(folder, self.bare_python, env)
+
+
+def install(
+    folder: Path, bare_python: Path, env: dict[str, str] | None = None
+) -> Project:
+    """Give a rendered folder an environment, as `uv sync` does."""
+    package = read_toml(folder / "pyproject.toml")["tool"]["kedro"]["package_name"]
+    link_tree(bare_python.parents[1], folder / ".venv")
+    run("uv", "sync", "--quiet", cwd=folder, timeout=600)
+    return Project(folder, package, bare_python, env or {})
+
+
+def move_stores(folder: Path, old: str, new: str) -> None:
+    """Make the absolute addresses in a copied database and its files point to it."""
+    for file in folder.glob("mlflow.db"):
+        with sqlite3.connect(file) as database:
+            tables = database.execute(
+                "SELECT name FROM sqlite_master WHERE type='table'"
+            )
+            for (table,) in tables.fetchall():
+                for column in database.execute(
+                    f"PRAGMA table_info('{table}')"
+                ).fetchall():
+                    database.execute(
+                        f'UPDATE "{table}" SET "{column[1]}" = '
+                        f'replace("{column[1]}", ?, ?) WHERE "{column[1]}" LIKE ?',
+                        (old, new, f"%{old}%"),
+                    )
+    for name in ("MLmodel", "meta.yaml"):
+        for file in folder.glob(f"mlartifacts/**/{name}"):
+            file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
