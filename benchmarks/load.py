@@ -53,4 +53,6 @@ if __name__ == "__main__":
     port, clients, seconds, bodies = sys.argv[1:]
     with open(bodies) as file:
         prepared = [line.strip() for line in file]
-    print(json.dumps(asyncio.run(load(int(port), int(clients), float(seconds), prepared))))
+    print(
+        json.dumps(asyncio.run(load(int(port), int(clients), float(seconds), prepared)))
+    )

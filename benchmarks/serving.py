@@ -29,7 +29,7 @@ FLOORS = {  # against what, at how many clients: the least ratio
     "mlflow quiet": {1: 1.8, 8: 7, 32: 25},
     "by hand": {1: 0.9, 8: 3, 32: 8},
 }
-BY_HAND = '''
+BY_HAND = """
 import pickle
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def invocations(body: dict):
     frame = pd.DataFrame(**body["dataframe_split"])
     answer = predict(transform(frame, preprocessor), model, 0.5)
     return {"predictions": answer.to_dict("records")}
-'''
+"""
 QUIET = """
 version: 1
 disable_existing_loggers: false
@@ -111,7 +111,9 @@ def number(text: str) -> float | str:
 
 def contestants(project: Path, folder: Path) -> dict[str, tuple[list[str], dict, int]]:
     """Return command, environment and port of each server."""
-    package = next(p.name for p in (project / "src").iterdir() if (p / "mlops").exists())
+    package = next(
+        p.name for p in (project / "src").iterdir() if (p / "mlops").exists()
+    )
     objects = project / "data/06_models"
     code = BY_HAND.replace("PACKAGE", package).replace("FOLDER", str(objects))
     (folder / "by_hand.py").write_text(code)
@@ -268,7 +270,9 @@ def report(found: dict) -> bool:
 
 def shown(what: str, ratio: float, floor: float) -> bool:
     """Print a ratio and whether it reaches its floor."""
-    print(f"{what:45}{ratio:7.2f}  (at least {floor:.2f}) {'ok' if ratio >= floor else 'MISSED'}")
+    print(
+        f"{what:45}{ratio:7.2f}  (at least {floor:.2f}) {'ok' if ratio >= floor else 'MISSED'}"
+    )
     return ratio >= floor
 
 
