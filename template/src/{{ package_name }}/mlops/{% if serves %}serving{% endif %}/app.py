@@ -71,7 +71,7 @@ class Application:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
-        self.stopping = False
+        self.ready = self.stopping = False
         self.failure: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._routes = [(re.compile(one[0]), one) for one in ROUTES]
@@ -93,6 +93,7 @@ class Application:
         try:
             for variant in self.split.variants:
                 await variant.refresh()
+            self.ready = True
         except Exception as error:
             logger.debug("Not loaded", exc_info=True)
             self.failure = error
@@ -291,7 +292,7 @@ class Application:
         return model | {"id": body.get("id", request.id), "outputs": tensors}
 
     def _require_ready(self) -> None:
-        if self.stopping or self.split.variants[0].served is None:
+        if self.stopping or not self.ready:
             raise Refused(503, "The server is not ready.", retry_after="1")
 
     async def _ping(self, request: Request) -> Any:
@@ -329,7 +330,8 @@ class Application:
 
     async def _openapi(self, request: Request) -> Any:
         _, served = self.split.choose("", None)
-        return describe(self.settings.model_name, served.schema, ROUTES)
+        name = self.settings.model_name
+        return describe(name, served.version, served.schema, ROUTES)
 
     async def _docs(self, request: Request) -> Any:
         return DOCS_PAGE.encode()

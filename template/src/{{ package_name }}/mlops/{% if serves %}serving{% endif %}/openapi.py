@@ -26,54 +26,62 @@ STATUSES = {
 }
 
 
-def describe(name: str, schema: Schema, routes: Any) -> dict[str, Any]:
+def describe(name: str, version: str, schema: Schema, routes: Any) -> dict[str, Any]:
     """Return the OpenAPI document of a server of this model."""
-    columns = {c.name: TypeAdapter(c.type).json_schema() for c in schema.columns}
-    required = [c.name for c in schema.columns if c.required]
-    params = {
-        "type": "object",
-        "properties": {k: one.json_schema() for k, one in schema.params.items()},
-    }
-    row = {"type": "object", "properties": columns, "required": required}
+    values = {c.name: TypeAdapter(c.type).json_schema() for c in schema.columns}
+    row = members({c.name: values[c.name] for c in schema.columns})
+    row["required"] = [c.name for c in schema.columns if c.required]
     rows = {"type": "array", "minItems": 1, "items": row}
-    lists = {"columns": {"type": "array"}, "data": {"type": "array"}}
-    split = {"type": "object", "properties": lists, "required": ["columns", "data"]}
+    line = {"type": "array", "prefixItems": list(values.values()), "items": False}
+    split = members(
+        {"columns": {"const": list(values)}, "data": {"type": "array", "items": line}}
+    )
     forms = {"dataframe_split": split, "dataframe_records": rows, "instances": rows}
-    bodies = {
-        "invocations": {"oneOf": [one_of(k, v, params) for k, v in forms.items()]},
-        "infer": one_of("inputs", {"type": "array", "items": {"type": "object"}}, {}),
+    params = {k: one.json_schema() for k, one in schema.params.items()}
+    given = {"type": "object", "properties": params}
+    datatypes = sorted({c.datatype for c in schema.columns})
+    tensor = {
+        "name": {"enum": list(values)},
+        "datatype": {"enum": datatypes},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "data": {"type": "array"},
     }
+    inputs = {"type": "array", "items": members(tensor)}
+    bodies = {
+        "invocations": {
+            "oneOf": [members({k: v}, params=given) for k, v in forms.items()]
+        },
+        "infer": members({"inputs": inputs}, parameters=given, id={"type": "string"}),
+    }
+    known = {"name": name, "version": version}
     paths: dict[str, dict[str, Any]] = {}
     for pattern, method, operation, content in routes:
         path = re.sub(r"\(\?P<(\w+)>\[\^/\]\+\)", r"{\1}", pattern)
-        body = bodies.get(operation)
-        paths[path] = {method.lower(): describe_one(path, operation, content, body)}
+        found: dict[str, Any] = {
+            "operationId": re.sub(r"\W+", "-", f"{operation}{path}").strip("-"),
+            "parameters": [
+                {"name": k, "in": "path", "required": True, "schema": {"const": v}}
+                for k, v in known.items()
+                if f"{{{k}}}" in path
+            ],
+            "responses": {
+                str(k): answer(k, text, content) for k, text in STATUSES.items()
+            },
+        }
+        if operation in bodies:
+            body = {"application/json": {"schema": bodies[operation]}}
+            found["requestBody"] = {"required": True, "content": body}
+        paths[path] = {method.lower(): found}
     return {"openapi": "3.1.0", "info": {"title": name, "version": "1"}, "paths": paths}
 
 
-def one_of(form: str, data: Any, params: Any) -> dict[str, Any]:
-    """Return the schema of an object with this member and parameters."""
-    properties = {form: data, "params": params} if params else {form: data}
-    return {"type": "object", "properties": properties, "required": [form]}
+def members(required: dict[str, Any], **others: Any) -> dict[str, Any]:
+    """Return the schema of an object with these members."""
+    properties = required | others
+    return {"type": "object", "properties": properties, "required": list(required)}
 
 
-def describe_one(path: str, operation: str, content: str, body: Any) -> dict[str, Any]:
-    """Return one operation: what goes in, and every status that comes out."""
-    found: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "-", f"{operation}{path}").strip("-"),
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in re.findall(r"{(\w+)}", path)
-        ],
-        "responses": {
-            str(status): {
-                "description": text,
-                "content": {content if status == 200 else "application/json": {}},
-            }
-            for status, text in STATUSES.items()
-        },
-    }
-    if body:
-        kind = "application/json"
-        found["requestBody"] = {"required": True, "content": {kind: {"schema": body}}}
-    return found
+def answer(status: int, text: str, content: str) -> dict[str, Any]:
+    """Return the description of a response; every refusal is JSON."""
+    kind = content if status == 200 else "application/json"
+    return {"description": text, "content": {kind: {}}}

@@ -30,7 +30,11 @@ class Variant:
 
         version, uri = None, self._uri
         if self._alias:
-            version = await asyncio.to_thread(version_of, self._model, self._alias)
+            try:
+                version = await asyncio.to_thread(version_of, self._model, self._alias)
+            except Exception:
+                self._metrics.registry.set(0)
+                raise
             self._metrics.registry.set(1)
             if version is None and self.name == "champion":
                 raise LookupError(f"{self._model} has no champion any more")
@@ -61,7 +65,6 @@ class Variant:
                 await self.refresh()
             except Exception:
                 self._metrics.reloads.labels("failed").inc()
-                self._metrics.registry.set(0)
                 logger.exception("%s was not reloaded; the old one serves", self.name)
                 pause = min(2 * pause, SLOWEST * self._settings.reload_seconds)
             else:
