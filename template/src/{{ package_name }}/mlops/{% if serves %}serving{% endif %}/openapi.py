@@ -32,7 +32,8 @@ def describe(name: str, version: str, schema: Schema, routes: Any) -> dict[str, 
     row = members({c.name: values[c.name] for c in schema.columns})
     row["required"] = [c.name for c in schema.columns if c.required]
     rows = {"type": "array", "minItems": 1, "items": row}
-    line = {"type": "array", "prefixItems": list(values.values()), "items": False}
+    size = {"minItems": len(values), "maxItems": len(values)}
+    line = {"type": "array", "items": {"anyOf": list(values.values())}} | size
     split = members(
         {"columns": {"const": list(values)}, "data": {"type": "array", "items": line}}
     )
