@@ -25,6 +25,11 @@ docs: .venv/ready ## Build the documentation into site/; a broken link fails
 	.venv/bin/zensical build --strict --clean
 	@echo "Built: open site/index.html, or run .venv/bin/zensical serve to search, too."
 
+.PHONY: constraints
+constraints: .venv/ready ## Pin what a release is tested with, as of DATE=2026-11-20
+	@test -n "$(DATE)" || { echo "Name a day: make constraints DATE=2026-11-20" >&2; exit 1; }
+	.venv/bin/python scripts/constraints.py $(DATE)
+
 # Environment ------------------------------------------------------------------------
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

@@ -27,7 +27,7 @@ INTRODUCTION = """\
 and `--data` answers one question on the command line:
 
 ```sh
-copier copy --defaults --data task=regression --data ci=gitlab REPOSITORY my-project
+uvx copier copy --defaults --data task=regression --data ci=gitlab REPOSITORY my-project
 ```
 
 The answers are kept in `.copier-answers.yml`. `copier update` asks again, with the

@@ -1,3 +1,1 @@
 """The project's package: your pipelines, and the template's part in ``mlops``."""
-
-__version__ = "0.1.0"

@@ -9,10 +9,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import click
+import yaml
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation import DataValidationError, ParameterValidationError
+from omegaconf.errors import InterpolationResolutionError
 
 from .mlops.errors import BlueprintError, in_one_sentence
 
@@ -20,7 +22,9 @@ ONE_SENTENCE = (
     BlueprintError,
     DataValidationError,
     DatasetError,
+    InterpolationResolutionError,
     ParameterValidationError,
+    yaml.YAMLError,
 )
 SELECTION = (
     "pipeline",
@@ -52,10 +56,12 @@ def run(**options: Any) -> None:
     from .pipeline_registry import SEQUENCE
 
     with one_sentence_errors():
-        if any(options[name] for name in SELECTION):
+        selected = any(options[name] for name in SELECTION)
+        if not selected or "training" in options["pipelines"]:
+            start_bare_process()
+        if selected:
             run_pipelines(**options)
             return
-        start_bare_process()
         for name in SEQUENCE:
             if name == "batch_inference" and not champion_exists(options):
                 click.echo("No version is champion yet, so nothing was scored.")

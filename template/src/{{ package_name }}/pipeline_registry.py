@@ -15,10 +15,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     pipelines["__default__"] = sum(pipelines.values(), Pipeline([]))
     if "training" in pipelines:
         both = pipelines["training"]
-        pipelines["inference"] = both.only_nodes_with_tags("inference")
         pipelines["training"] = pipeline_ml_factory(
             training=both.only_nodes_with_tags("training"),
-            inference=pipelines["inference"],
+            inference=both.only_nodes_with_tags("inference"),
             input_name="instances",
         )
     return pipelines

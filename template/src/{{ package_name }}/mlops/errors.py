@@ -2,7 +2,7 @@
 
 import re
 
-# What Kedro and pydantic write around the reason, and what is left of it.
+# What Kedro, pydantic and OmegaConf write around the reason, and what is left of it.
 NOISE = {
     r"Parameter validation failed:": "",
     r"- (Parameter '.*?': )Failed to instantiate .*": r"\1",
@@ -10,6 +10,8 @@ NOISE = {
     r"(?:Value error, )?(\S.*) \[type=.*\]": r"\1;",
     r"\s+For further information visit \S+": "",
     r"Failed while (\w+) data \w+ dataset .*?'(.*?)'.*\n": r"\1 \2 failed: ",
+    r"BlueprintError raised while resolving interpolation: ": "",
+    r"\n\s+full_key: .*(\n\s+object_type=.*)?": "",
 }
 
 

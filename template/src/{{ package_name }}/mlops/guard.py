@@ -6,6 +6,7 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from .errors import BlueprintError
@@ -28,9 +29,14 @@ class GuardHooks:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Refuse a training run whose model could not be logged whole."""
+        """Refuse a run that lacks an input or would not log its model whole."""
+        if unknown := sorted(n for n in pipeline.inputs() if n not in catalog):
+            raise BlueprintError(
+                f"conf/ has no {', '.join(unknown)}: add it to parameters_*.yml or "
+                "catalog*.yml, or correct the name there."
+            )
         from kedro.framework.project import pipelines
         from kedro_mlflow.pipeline.pipeline_ml import PipelineML
 
@@ -64,9 +70,14 @@ class GuardHooks:
 def require_answer(uri: str) -> None:
     """Refuse a server that gives no HTTP answer at all; a refusal is an answer."""
     import requests
+    from mlflow import environment_variables as settings
 
+    verify = settings.MLFLOW_TRACKING_SERVER_CERT_PATH.get() or (
+        not settings.MLFLOW_TRACKING_INSECURE_TLS.get()
+    )
+    address = f"{uri.rstrip('/')}/health"
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER)
+        requests.get(address, timeout=SECONDS_TO_ANSWER, verify=verify)
     except requests.RequestException as error:
         raise BlueprintError(
             f"The MLflow server at {uri} does not answer ({type(error).__name__}): "

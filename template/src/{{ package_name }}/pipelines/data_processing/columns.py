@@ -78,6 +78,6 @@ def _as_kind(values: pd.Series, kind: Kind, source: str) -> pd.Series:
         raise DataValidationError(
             f"{source}: column '{values.name}' should hold numbers, but "
             f"{int(wrong.sum())} of {len(values)} values are something else, "
-            f"the first is {values[wrong].iloc[0]!r}."
+            f"the first is '{values[wrong].iloc[0]}'."
         )
     return numbers.astype("float64")

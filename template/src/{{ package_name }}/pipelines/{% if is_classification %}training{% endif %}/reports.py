@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 from sklearn.inspection import permutation_importance
-from sklearn.pipeline import make_pipeline
 
 from ..data_processing.columns import Columns
+from .figures import COLOUR, REFERENCE, new_figure, plot_bars
+from .nodes import transform
+from .predicting import predict
 
 
 def evaluate(
@@ -43,7 +45,9 @@ def plot_reports(
         "roc_curve.png": _plot_roc(truth, probability),
         "precision_recall_curve.png": _plot_precision_recall(truth, probability),
         "calibration.png": _plot_calibration(truth, probability),
-        "confusion_matrix.png": _plot_confusion(truth, predicted["prediction"]),
+        "confusion_matrix.png": _plot_confusion(
+            truth, predicted["prediction"], columns
+        ),
     }
 
 
@@ -56,58 +60,49 @@ def plot_importance(
     seed: int,
 ) -> Figure:
     """Plot how much ROC AUC drops when a raw column of held-out rows is shuffled."""
-    held_out = labels["held_out"]
+
+    def score(model: Any, rows: pd.DataFrame, truth: pd.Series) -> float:
+        predicted = predict(transform(rows, preprocessor), model, threshold=0.5)
+        return float(metrics.roc_auc_score(truth, predicted["probability"]))
+
+    truth, rows = _held_out(instances, labels, columns)
     importance = permutation_importance(
-        make_pipeline(preprocessor, model),
-        instances[held_out],
-        labels.loc[held_out, columns.target],
-        scoring="roc_auc",
-        n_repeats=5,
-        random_state=seed,
+        model, rows, truth, scoring=score, n_repeats=5, random_state=seed
     )
-    order = np.argsort(importance.importances_mean)
-    figure, axes = _figure("Permutation importance", "drop of ROC AUC", "")
-    axes.barh(
-        instances.columns[order],
-        importance.importances_mean[order],
-        xerr=importance.importances_std[order],
+    return plot_bars(
+        "Permutation importance", "drop of ROC AUC", rows.columns, importance
     )
-    return figure
 
 
 def _held_out(
-    predictions: pd.DataFrame, labels: pd.DataFrame, columns: Columns
+    frame: pd.DataFrame, labels: pd.DataFrame, columns: Columns
 ) -> tuple[pd.Series, pd.DataFrame]:
     held_out = labels["held_out"]
-    return labels.loc[held_out, columns.target], predictions[held_out]
-
-
-def _figure(title: str, x: str, y: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.set(title=title, xlabel=x, ylabel=y)
-    return figure, axes
+    return labels.loc[held_out, columns.target], frame[held_out]
 
 
 def _plot_roc(truth: pd.Series, probability: pd.Series) -> Figure:
     false_positives, true_positives, _ = metrics.roc_curve(truth, probability)
     area = metrics.auc(false_positives, true_positives)
-    figure, axes = _figure(
-        f"ROC curve (area {area:.3f})", "false positive rate", "true positive rate"
+    figure, axes = new_figure(
+        f"ROC curve, area {area:.3f}", "false positive rate", "true positive rate"
     )
-    axes.plot(false_positives, true_positives)
-    axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
+    axes.plot(false_positives, true_positives, color=COLOUR)
+    axes.fill_between(false_positives, true_positives, color=COLOUR, alpha=0.1)
+    axes.plot([0, 1], [0, 1], **REFERENCE)
     return figure
 
 
 def _plot_precision_recall(truth: pd.Series, probability: pd.Series) -> Figure:
     precision, recall, _ = metrics.precision_recall_curve(truth, probability)
     average = metrics.average_precision_score(truth, probability)
-    figure, axes = _figure(
-        f"Precision-recall curve (average {average:.3f})", "recall", "precision"
+    figure, axes = new_figure(
+        f"Precision-recall curve, average {average:.3f}", "recall", "precision"
     )
-    axes.step(recall, precision, where="post")
-    axes.axhline(truth.mean(), linestyle=":", color="grey")
+    axes.step(recall, precision, where="post", color=COLOUR)
+    axes.fill_between(recall, precision, step="post", color=COLOUR, alpha=0.1)
+    axes.axhline(truth.mean(), **REFERENCE)
+    axes.set(ylim=(0, 1.02))
     return figure
 
 
@@ -115,20 +110,33 @@ def _plot_calibration(truth: pd.Series, probability: pd.Series) -> Figure:
     observed, expected = calibration_curve(
         truth, probability, n_bins=8, strategy="quantile"
     )
-    figure, axes = _figure("Calibration", "predicted probability", "observed share")
-    axes.plot(expected, observed, marker="o")
-    axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
+    figure, axes = new_figure(
+        "Calibration, an eighth of the rows each",
+        "mean predicted probability",
+        "observed share",
+    )
+    axes.plot(expected, observed, marker="o", color=COLOUR)
+    end = max(expected.max(), observed.max())
+    axes.plot([0, end], [0, end], **REFERENCE)
     return figure
 
 
-def _plot_confusion(truth: pd.Series, decision: pd.Series) -> Figure:
+def _plot_confusion(truth: pd.Series, decision: pd.Series, columns: Columns) -> Figure:
     counts = metrics.confusion_matrix(truth, decision, labels=[0, 1])
-    figure, axes = _figure("Confusion matrix", "predicted", "actual")
-    axes.imshow(counts, cmap="Blues")
-    axes.set(xticks=[0, 1], yticks=[0, 1])
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    figure, axes = new_figure(
+        "Confusion matrix",
+        f"predicted {columns.target}",
+        f"actual {columns.target}",
+        size=(5, 4.5),
+    )
+    axes.grid(visible=False)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = ["other", str(columns.positive)]
+    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=names, yticklabels=names)
     for (row, column), count in np.ndenumerate(counts):
-        dark = count > counts.max() / 2
-        axes.text(
-            column, row, str(count), ha="center", color="white" if dark else "black"
-        )
+        share = shares[row, column]
+        colour = "white" if share > 0.5 else "black"
+        text = f"{count}\n{share:.0%}"
+        axes.text(column, row, text, ha="center", va="center", color=colour)
     return figure

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from sklearn import metrics
 from sklearn.inspection import permutation_importance
-from sklearn.pipeline import make_pipeline
 
 from ..data_processing.columns import Columns
+from .figures import COLOUR, REFERENCE, new_figure, plot_bars
+from .nodes import transform
+from .predicting import predict
 
 
 def evaluate(
@@ -19,7 +20,8 @@ def evaluate(
 
     Errors are in the target's unit.
     """
-    truth, predicted = _held_out(predictions, labels, columns)
+    truth, rows = _held_out(predictions, labels, columns)
+    predicted = rows["prediction"]
     values = {
         "rows": len(truth),
         "r2": metrics.r2_score(truth, predicted),
@@ -37,7 +39,8 @@ def plot_reports(
     predictions: pd.DataFrame, labels: pd.DataFrame, columns: Columns
 ) -> dict[str, Figure]:
     """Return residuals and predicted-against-actual plots, by file name."""
-    truth, predicted = _held_out(predictions, labels, columns)
+    truth, rows = _held_out(predictions, labels, columns)
+    predicted = rows["prediction"]
     return {
         "predicted_against_actual.png": _plot_against_actual(truth, predicted),
         "residuals.png": _plot_residuals(truth, predicted),
@@ -53,49 +56,40 @@ def plot_importance(
     seed: int,
 ) -> Figure:
     """Plot how much R² drops when a raw column of held-out rows is shuffled."""
-    held_out = labels["held_out"]
+
+    def score(model: Any, rows: pd.DataFrame, truth: pd.Series) -> float:
+        predicted = predict(transform(rows, preprocessor), model)
+        return float(metrics.r2_score(truth, predicted["prediction"]))
+
+    truth, rows = _held_out(instances, labels, columns)
     importance = permutation_importance(
-        make_pipeline(preprocessor, model),
-        instances[held_out],
-        labels.loc[held_out, columns.target],
-        scoring="r2",
-        n_repeats=5,
-        random_state=seed,
+        model, rows, truth, scoring=score, n_repeats=5, random_state=seed
     )
-    order = np.argsort(importance.importances_mean)
-    figure, axes = _figure("Permutation importance", "drop of R²", "")
-    axes.barh(
-        instances.columns[order],
-        importance.importances_mean[order],
-        xerr=importance.importances_std[order],
-    )
-    return figure
+    return plot_bars("Permutation importance", "drop of R²", rows.columns, importance)
 
 
 def _held_out(
-    predictions: pd.DataFrame, labels: pd.DataFrame, columns: Columns
-) -> tuple[pd.Series, pd.Series]:
+    frame: pd.DataFrame, labels: pd.DataFrame, columns: Columns
+) -> tuple[pd.Series, pd.DataFrame]:
     held_out = labels["held_out"]
-    return labels.loc[held_out, columns.target], predictions.loc[held_out, "prediction"]
-
-
-def _figure(title: str, x: str, y: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.set(title=title, xlabel=x, ylabel=y)
-    return figure, axes
+    return labels.loc[held_out, columns.target], frame[held_out]
 
 
 def _plot_against_actual(truth: pd.Series, predicted: pd.Series) -> Figure:
-    figure, axes = _figure("Predicted against actual", "actual", "predicted")
-    axes.scatter(truth, predicted, s=8, alpha=0.5)
+    r2 = metrics.r2_score(truth, predicted)
+    figure, axes = new_figure(
+        f"Predicted against actual, R² {r2:.3f}", "actual", "predicted"
+    )
+    axes.scatter(truth, predicted, s=12, alpha=0.5, color=COLOUR, linewidths=0)
     limits = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
-    axes.plot(limits, limits, linestyle=":", color="grey")
+    axes.plot(limits, limits, **REFERENCE)
     return figure
 
 
 def _plot_residuals(truth: pd.Series, predicted: pd.Series) -> Figure:
-    figure, axes = _figure("Residuals", "predicted", "actual − predicted")
-    axes.scatter(predicted, truth - predicted, s=8, alpha=0.5)
-    axes.axhline(0, linestyle=":", color="grey")
+    figure, axes = new_figure("Residuals", "predicted", "actual − predicted")
+    axes.scatter(
+        predicted, truth - predicted, s=12, alpha=0.5, color=COLOUR, linewidths=0
+    )
+    axes.axhline(0, **REFERENCE)
     return figure

@@ -1,0 +1,130 @@
+"""Rendering and updating need no trust, store the answers, and follow the profile."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import copier
+import pytest
+import yaml
+from copier.errors import UnsafeTemplateError
+
+from .support import commit_all, git, render_template
+from .test_render import contents_of
+from .variants import questionnaire, settings
+
+Render = Callable[..., Path]
+YOURS = ("/pipelines/", "catalog.yml", "parameters", "data/", "README.md")
+
+
+def stored_answers(folder: Path) -> dict[str, Any]:
+    """Return what the project remembers of the questionnaire."""
+    return yaml.safe_load((folder / ".copier-answers.yml").read_text("utf-8"))
+
+
+def update(project: Path, **answers: Any) -> None:
+    """Commit everything and update without trust, keeping the other answers."""
+    commit_all(project, "Before the update")
+    copier.run_update(
+        project,
+        data=answers,
+        defaults=True,
+        overwrite=True,
+        quiet=True,
+        unsafe=False,
+        skip_answered=True,
+    )
+
+
+def of_the_template(folder: Path) -> dict[str, bytes]:
+    """Return the contents of files that an update may touch."""
+    return {
+        name: content
+        for name, content in contents_of(folder).items()
+        if not name.startswith(".git/") and not any(part in name for part in YOURS)
+    }
+
+
+def test_the_questionnaire_runs_nothing_on_a_users_machine() -> None:
+    assert not {"_tasks", "_jinja_extensions", "_migrations"} & settings().keys()
+
+
+@pytest.mark.parametrize(
+    "unsafe",
+    [{"_tasks": ["true"]}, {"_jinja_extensions": ["jinja2.ext.do"]}],
+    ids=["tasks", "extensions"],
+)
+def test_a_template_that_needs_trust_would_be_noticed(
+    template: Path, tmp_path: Path, unsafe: dict[str, Any]
+) -> None:
+    git("clone", "--quiet", str(template), "copy", cwd=tmp_path)
+    copied = tmp_path / "copy"
+    with (copied / "copier.yml").open("a", encoding="utf-8") as file:
+        file.write("\n" + yaml.safe_dump(unsafe))
+    commit_all(copied, "Ask for trust")
+    git("tag", "v0.2.0", cwd=copied)
+    with pytest.raises(UnsafeTemplateError):
+        render_template(copied, tmp_path / "new")
+
+
+def test_answers_are_stored_and_computed_ones_are_not(rendered: Render) -> None:
+    answers = stored_answers(rendered())
+    assert answers.keys() == {"_commit", "_src_path", *questionnaire()}
+    assert answers["_commit"] == "v0.1.0"
+    assert answers["serving"] == "as the profile says"
+
+
+def test_data_wins_over_the_profile(rendered: Render) -> None:
+    without = rendered(profile="production", serving="none")
+    assert stored_answers(without)["serving"] == "none"
+    assert contents_of(without) != contents_of(rendered(profile="production"))
+    served = rendered(profile="essentials", serving="rest")
+    assert stored_answers(served)["serving"] == "rest"
+    assert contents_of(served) == contents_of(rendered(profile="production"))
+
+
+def test_what_the_profile_decides_follows_a_changed_profile(render: Render) -> None:
+    project = render(profile="essentials")
+    update(project, profile="production")
+    assert stored_answers(project)["profile"] == "production"
+    assert stored_answers(project)["serving"] == "as the profile says"
+    assert of_the_template(project) == of_the_template(render(profile="production"))
+
+
+def test_what_was_chosen_survives_a_changed_profile(render: Render) -> None:
+    project = render(profile="production", serving="none")
+    update(project, profile="regulated")
+    assert stored_answers(project)["serving"] == "none"
+    expected = render(profile="regulated", serving="none")
+    assert of_the_template(project) == of_the_template(expected)
+
+
+@pytest.mark.parametrize(
+    "change", [{"task": "regression"}, {"example": False}], ids=["task", "example"]
+)
+def test_a_later_change_of_what_shapes_the_first_copy_is_ignored(
+    render: Render, change: dict[str, Any]
+) -> None:
+    project = render()
+    update(project, **change)
+    changed = git("diff", "--name-only", "HEAD", cwd=project).split()
+    untracked = git("ls-files", "--others", "--exclude-standard", cwd=project).split()
+    assert set(changed + untracked) <= {".copier-answers.yml"}
+
+
+def test_copying_costs_less_than_a_second(template: Path, tmp_path: Path) -> None:
+    """Processor time of Copier and its git; waiting for other programs is not its own.
+
+    The benchmark shows seconds on the clock.
+    """
+    costs = []
+    for number in range(3):
+        before, started = os.times(), time.perf_counter()
+        render_template(template, tmp_path / str(number))
+        after, seconds = os.times(), time.perf_counter() - started
+        costs.append(sum(after[:4]) - sum(before[:4]))
+        print(f"{costs[-1]:.2f} s of processor time, {seconds:.2f} s on the clock")
+    assert statistics.median(costs) < 1
