@@ -19,6 +19,12 @@ test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 
 	@echo "Testing: all variants are rendered, the default project is run."
 	.venv/bin/pytest -m "not run" $(PYTEST_ARGS)
 
+.PHONY: bench
+bench: .venv/ready ## Measure the server against others, and soak it (about 10 minutes)
+	BENCH=1 SOAK_SECONDS=60 ALIAS_MOVES=20 .venv/bin/pytest tests/test_benchmark.py \
+	  "tests/test_serving.py::test_a_soak_leaves_the_memory_flat" \
+	  "tests/test_serving.py::test_alias_moves_lost_databases_and_signals_drop_no_request"
+
 .PHONY: docs
 docs: .venv/ready ## Build the documentation into site/; a broken link fails
 	.venv/bin/python scripts/questionnaire.py
