@@ -270,9 +270,8 @@ def report(found: dict) -> bool:
 
 def shown(what: str, ratio: float, floor: float) -> bool:
     """Print a ratio and whether it reaches its floor."""
-    print(
-        f"{what:45}{ratio:7.2f}  (at least {floor:.2f}) {'ok' if ratio >= floor else 'MISSED'}"
-    )
+    mark = "ok" if ratio >= floor else "MISSED"
+    print(f"{what:45}{ratio:7.2f}  (at least {floor:.2f}) {mark}")
     return ratio >= floor
 
 

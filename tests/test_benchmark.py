@@ -1,4 +1,4 @@
-"""`make bench`: the server against others; left out of `make test`, for it takes long."""
+"""`make bench`: the server against others; too long for `make test`."""
 
 import os
 import subprocess
