@@ -6,10 +6,9 @@ import hmac
 import json
 import logging
 import re
-import sys
 import uuid
 from contextlib import suppress
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from .bodies import Instances, parse_json, read_invocation, read_tensors
@@ -48,6 +47,7 @@ OPEN = {"ping", "live", "ready"}  # probes carry no token
 LINGER_SECONDS = (
     2  # read on after refusing a large body, so that the client hears of it
 )
+LOG_SECONDS = 0.1
 PATIENCE_SECONDS = 0.1  # from then on, watch whether the client is still there
 CODES = {400: "BAD_REQUEST", 404: "ENDPOINT_NOT_FOUND", 401: "UNAUTHENTICATED"}
 
@@ -83,10 +83,7 @@ class Application:
         variants = [Variant(k, uri, settings, self.metrics) for k, uri in uris.items()]
         self.split = Split(variants, settings)
         self.payloads = PayloadLog(settings, self.metrics)
-        self.access = logging.getLogger(f"{__name__}.access")
-        self.access.handlers = [logging.StreamHandler(sys.stdout)]
-        self.access.propagate = False
-        self.access.setLevel("INFO" if settings.access_log else "WARNING")
+        self._lines: list[str] = []
 
     async def start(self) -> None:
         """Load the models while the server already says that it is not ready."""
@@ -104,6 +101,8 @@ class Application:
         """Stop following aliases, and write what the payload log still holds."""
         for task in self._tasks:
             task.cancel()
+        if self._lines:
+            self._log()
         await asyncio.to_thread(self.payloads.close)
         self.metrics.close()
 
@@ -139,10 +138,17 @@ class Application:
         self.metrics.requests.labels(request.route, status, request.variant).inc()
         self.metrics.seconds.labels(request.route).observe(seconds)
         if self.settings.access_log:
-            line = {"id": request.id, "method": request.method, "path": request.path}
-            line |= {"status": status, "ms": round(seconds * 1e3, 2)}
-            line |= {"rows": request.rows, "version": request.version}
-            self.access.info(json.dumps(line | {"variant": request.variant}))
+            if not self._lines:
+                asyncio.get_running_loop().call_later(LOG_SECONDS, self._log)
+            line = {"time": round(time(), 3), "id": request.id, "path": request.path}
+            line |= {"method": request.method, "status": status, "rows": request.rows}
+            line |= {"ms": round(seconds * 1e3, 2), "version": request.version}
+            self._lines.append(json.dumps(line | {"variant": request.variant}))
+
+    def _log(self) -> None:
+        """Write the lines of a moment at once: a line costs more than its request."""
+        print(*self._lines, sep="\n", flush=True)  # noqa: T201
+        self._lines.clear()
 
     async def _answer(self, request: Request, headers: dict[str, str]) -> Any:
         allowed = set()
