@@ -42,16 +42,19 @@ version = client.create_model_version(name, copy.as_uri()).version
 client.set_registered_model_alias(name, "challenger", version)
 """
 MOVE_ALIAS = """
-import sys, time
+import json, sys, time, urllib.request
 import mlflow
 
-client, name = mlflow.MlflowClient(), sys.argv[1]
-for move in range(int(sys.argv[2])):
-    client.set_registered_model_alias(name, "champion", str(2 - move % 2))
-    time.sleep(float(sys.argv[3]))
+client, (name, moves, url) = mlflow.MlflowClient(), sys.argv[1:]
+for move in range(int(moves)):
+    version = str(2 - move % 2)
+    client.set_registered_model_alias(name, "champion", version)
+    served = None
+    while served != [version]:
+        time.sleep(0.1)
+        answer = urllib.request.urlopen(f"{url}/v2/models/{name}").read()
+        served = json.loads(answer)["versions"]
 """
-
-
 BROKEN_VERSION = """
 import sys
 import mlflow
@@ -594,9 +597,8 @@ def test_alias_moves_lost_databases_and_signals_drop_no_request(
     moves = int(os.environ.get("ALIAS_MOVES", "4"))
     with running(project, "--reload-seconds", "0.2") as (url, process):
         found = Traffic(url, rows, first)
-        project.ask(MOVE_ALIAS, project.package, str(moves), "3")
-        reloads = 'model_server_reloads_total{result="ok"}'
-        eventually(lambda: figure(url, reloads) >= moves - 1)
+        project.ask(MOVE_ALIAS, project.package, str(moves), url)
+        assert figure(url, 'model_server_reloads_total{result="ok"}') == moves
         assert set(found.versions) == {"1", "2"}
         project.ask(BROKEN_VERSION, project.package)
         eventually(lambda: figure(url, 'model_server_reloads_total{result="failed"}'))
