@@ -9,6 +9,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
+.PHONY: demo
+demo: .venv/ready ## Generate a project, train, register, score, serve and ask (PORT=8000)
+	@echo "Showing: a default project is generated in build/demo and used."
+	.venv/bin/python scripts/demo.py --port $(or $(PORT),8000)
+
 .PHONY: test
 test: .venv/ready ## Test every promise on every variant (up to 30 minutes on 2 cores)
 	@echo "Testing: all variants are rendered, installed, run and compared."

@@ -1,5 +1,6 @@
 """A script: load a logged model where the project can't be imported, and ask it."""
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 
 def main() -> None:
     """Import first, then read ``[model path, result path]`` and write the answer."""
+    gc.disable()  # a short life; everything imported is needed until its end
     # From now on, importing the project fails as if it were not installed.
     sys.modules[sys.argv[1]] = None  # type: ignore[assignment]
     # What most models need, imported while training still runs.
@@ -21,6 +23,7 @@ def main() -> None:
     model = mlflow.pyfunc.load_model(model_path)
     answer = model.predict(model.input_example)
     Path(result_path).write_text(json.dumps(answer.to_dict(orient="list")))
+    gc.freeze()
 
 
 if __name__ == "__main__":
