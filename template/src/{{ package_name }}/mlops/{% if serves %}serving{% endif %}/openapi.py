@@ -32,11 +32,9 @@ def describe(name: str, version: str, schema: Schema, routes: Any) -> dict[str, 
     row = members({c.name: values[c.name] for c in schema.columns})
     row["required"] = [c.name for c in schema.columns if c.required]
     rows = {"type": "array", "minItems": 1, "items": row}
-    size = {"minItems": len(values), "maxItems": len(values)}
-    line = {"type": "array", "items": {"anyOf": list(values.values())}} | size
-    split = members(
-        {"columns": {"const": list(values)}, "data": {"type": "array", "items": line}}
-    )
+    named = {"type": "array", "items": {"enum": list(values)}}
+    lines = {"type": "array", "items": {"type": "array"}}
+    split = members({"columns": named, "data": lines})
     forms = {"dataframe_split": split, "dataframe_records": rows, "instances": rows}
     params = {k: one.json_schema() for k, one in schema.params.items()}
     given = {"type": "object", "properties": params}
