@@ -55,6 +55,7 @@ def installed_project(render: Callable[..., Path]) -> Callable[..., Project]:
         version = answers.get("python_version", ">=3.11,<3.14")
         python = support.interpreter(version)
         assert python, f"Python {version} is not installed, so this can't be tested."
+        support.lock(folder)
         base = support.base_environment(folder, python)
         project = support.install(folder, base / "bin" / "python")
         support.commit_all(folder, "Start")

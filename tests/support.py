@@ -212,9 +212,16 @@ def dependency_set(project: Path, python: str) -> str:
         declared["project"]["requires-python"],
         sorted(declared["project"]["dependencies"]),
         declared.get("dependency-groups"),
+        (project / "constraints.txt").read_text("utf-8"),
         python,
     ]
     return hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]
+
+
+def lock(project: Path) -> None:
+    """Make the lock file of what was tested, as the message after copy says."""
+    constraints = ("--constraints", "constraints.txt")
+    run("uv", "add", "--no-sync", *constraints, "kedro-mlflow", cwd=project)
 
 
 def base_environment(project: Path, python: str) -> Path:

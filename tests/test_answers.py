@@ -120,6 +120,7 @@ def questions_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.run
 @VALUES
 def test_a_hostile_answer_is_refused_or_handled(
     questions_only: Path, render: Callable[..., Path], tmp_path: Path, value: str

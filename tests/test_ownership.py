@@ -1,86 +1,104 @@
-"""The generated README says whose each file is, and updates keep to it."""
+"""The README says of every file whose it is, and an update keeps to it."""
 
 import re
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import copier
 import pytest
 
-from . import support, variants
+from . import variants
+from .support import commit_all, git, render_template
+from .test_render import files_of
 
-ROW = re.compile(r"^\| `(?P<glob>[^`]+)` \| (?P<whose>yours|the template's) \| .+ \|$")
-
-
-def owners(readme: str) -> list[tuple[str, str]]:
-    """Return the README's table of globs and owners, in its order."""
-    rows = map(ROW.match, readme.splitlines())
-    return [(row["glob"], row["whose"]) for row in rows if row]
-
-
-def matching_row(name: str, table: list[tuple[str, str]]) -> tuple[str, str] | None:
-    """Return the first row that matches a file's path; ``*`` also matches slashes."""
-    return next((row for row in table if fnmatchcase(name, row[0])), None)
+Render = Callable[..., Path]
+ROW = re.compile(
+    r"^\| `(?P<pattern>[^`]+)` \| (?P<whose>yours|the template's) \|", re.M
+)
+CHANGE = "# A change of the template\n"
 
 
-def files(folder: Path) -> list[str]:
-    """Return the paths of all rendered files."""
-    return sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
+def rows_of(folder: Path) -> list[tuple[str, str]]:
+    """Return the patterns of the README's table, and whose the files are."""
+    return ROW.findall((folder / "README.md").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("answers", variants.single_choices(), ids=variants.label)
-def test_every_file_has_an_owner_and_every_row_has_files(
-    answers: dict[str, object], rendered: Callable[..., Path]
+def matches(name: str, pattern: str) -> bool:
+    """Tell whether a path matches: `*` stays in a folder, `**` does not."""
+    regex = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+    return re.fullmatch(regex, name) is not None
+
+
+def owner(name: str, rows: list[tuple[str, str]]) -> str | None:
+    """Return whose a file is: the first row that matches counts."""
+    return next((whose for pattern, whose in rows if matches(name, pattern)), None)
+
+
+@pytest.mark.parametrize("answers", variants.all_pairs(), ids=variants.label)
+def test_the_readme_names_an_owner_of_every_file_and_no_file_that_is_not_there(
+    rendered: Render, answers: variants.Answers
 ) -> None:
     folder = rendered(**answers)
-    table = owners((folder / "README.md").read_text("utf-8"))
-    found = {name: matching_row(name, table) for name in files(folder)}
-    assert [name for name, row in found.items() if row is None] == []
-    assert set(table) - set(found.values()) == set(), "rows of the table without a file"
-
-
-def test_a_file_that_the_table_does_not_name_is_noticed(
-    rendered: Callable[..., Path],
-) -> None:
-    table = owners((rendered() / "README.md").read_text("utf-8"))
-    assert matching_row("notebooks/new.txt", table) is None
-
-
-def test_an_update_leaves_what_is_yours_alone_and_brings_the_rest(
-    tmp_path: Path,
-) -> None:
-    """Every rendered file changes in the next release; only the template's arrive."""
-    template = support.snapshot_template(tmp_path / "template")
-    folder = support.render_template(template, tmp_path / "project")
-    support.commit_all(folder, "Start")
-    table = owners((folder / "README.md").read_text("utf-8"))
-    deleted = "src/mortgage_approval/pipelines/batch_inference/nodes.py"
-    (folder / deleted).unlink()
-    support.commit_all(folder, "Delete what is not needed")
-
-    for path in template.glob("template/**/*"):
-        if path.is_file() and path.suffix != ".csv" and "answers_file" not in path.name:
-            path.write_text(path.read_text("utf-8") + "# changed\n", "utf-8")
-    support.commit_all(template, "Change every file")
-    support.git("tag", "v0.2.0", cwd=template)
-    copier.run_update(folder, defaults=True, overwrite=True, quiet=True, unsafe=False)
-
-    changed = [
-        line[3:]
-        for line in support.git("status", "--porcelain", cwd=folder).splitlines()
+    rows, names = rows_of(folder), list(files_of(folder))
+    assert {whose for _, whose in rows} == {"yours", "the template's"}
+    assert [name for name in names if owner(name, rows) is None] == []
+    useless = [
+        pattern
+        for index, (pattern, _) in enumerate(rows)
+        if not any(
+            matches(name, pattern) and owner(name, rows[:index]) is None
+            for name in names
+        )
     ]
-    whose = {name: (matching_row(name, table) or ("", "?"))[1] for name in changed}
-    assert set(whose.values()) == {"the template's"}
-    assert not (folder / deleted).exists()
-    expected = {
+    assert useless == []
+
+
+@pytest.fixture(scope="module")
+def updated(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project updated to a release in which every file of the template changed."""
+    folder = tmp_path_factory.mktemp("ownership")
+    git("clone", "--quiet", str(template), "template", cwd=folder)
+    changed, project = folder / "template", folder / "project"
+    render_template(changed, project)
+    commit_all(project, "Start")
+    for path in (changed / "template").rglob("*"):
+        if path.is_file() and "answers_file" not in path.name:
+            path.write_text(path.read_text("utf-8") + CHANGE, "utf-8")
+    commit_all(changed, "Change every file")
+    git("tag", "v0.2.0", cwd=changed)
+    (project / "data/01_raw/mortgage_applications.csv").unlink()
+    commit_all(project, "Delete a file that is ours")
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    return project
+
+
+def test_an_update_changes_the_templates_files_only(
+    rendered: Render, updated: Path
+) -> None:
+    rows = rows_of(rendered())
+    changed = {
         name
-        for name in files(folder)
-        if not name.startswith(".git/")
-        and (matching_row(name, table) or ("", "?"))[1] == "the template's"
+        for name, path in files_of(updated).items()
+        if not name.startswith(".git/") and CHANGE in path.read_text("utf-8")
     }
-    assert set(changed) == expected
+    expected = {
+        name for name in files_of(rendered()) if owner(name, rows) == "the template's"
+    }
+    assert changed == expected - {".copier-answers.yml"}
+    assert "_commit: v0.2.0" in (updated / ".copier-answers.yml").read_text("utf-8")
+
+
+def test_an_update_does_not_bring_back_what_you_deleted(updated: Path) -> None:
+    assert not (updated / "data/01_raw/mortgage_applications.csv").exists()
+
+
+def test_a_wrong_table_would_be_noticed() -> None:
+    rows = [
+        ("tests/pipelines/**", "yours"),
+        ("tests/**", "the template's"),
+        ("*.py", "x"),
+    ]
+    assert owner("tests/pipelines/deep/test_a.py", rows) == "yours"
+    assert owner("tests/test_a.py", rows) == "the template's"
+    assert owner("a.py", rows) == "x"
+    assert owner("folder/a.py", rows) is None

@@ -140,6 +140,7 @@ def test_the_linter_and_the_formatter_find_nothing(
     check(project, "ruff", "format", "--check")
 
 
+@pytest.mark.run
 @VARIANTS
 def test_the_type_checker_finds_nothing(project: Project, check: Check) -> None:
     # One cache for each dependency set: without it every project reads pandas' stubs.
@@ -153,6 +154,7 @@ def test_its_own_tests_pass(project: Project, check: Check) -> None:
     assert " passed" in check(project, "pytest").stdout
 
 
+@pytest.mark.run
 @VARIANTS
 def test_its_hooks_pass_on_the_fresh_project(project: Project, check: Check) -> None:
     check(project, "pre-commit", "run", "--all-files")

@@ -40,10 +40,12 @@ class GuardHooks:
         from kedro.framework.project import pipelines
         from kedro_mlflow.pipeline.pipeline_ml import PipelineML
 
+        named = run_params["pipeline_names"] or []
         paired = {k: p for k, p in pipelines.items() if isinstance(p, PipelineML)}
         for name, whole in paired.items():
             fitting = set(whole.nodes) - set(whole.inference.nodes)
-            if not fitting & set(pipeline.nodes):
+            logs_model = isinstance(pipeline, PipelineML) and name in named
+            if not (logs_model or fitting & set(pipeline.nodes)):
                 continue
             alone = f"run it alone: `kedro run --pipelines {name}`"
             if not isinstance(pipeline, PipelineML):

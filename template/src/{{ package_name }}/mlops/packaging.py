@@ -34,7 +34,7 @@ class PackagingHooks:
         self._model_name = context.config_loader["globals"]["registered_model"]
         self._gates = context.config_loader["gates"]
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Any) -> None:
         """Pickle the project's code by value, so that a version keeps its own code."""
         if not is_paired(pipeline):

@@ -58,8 +58,11 @@ class TrackingHooks:
 
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
-        """Close the run as FAILED, with the reason as a tag."""
-        end_active_run(error)
+        """Record why the run failed; kedro-mlflow closes it."""
+        import mlflow
+
+        if run := mlflow.active_run():
+            fail_run(run.info.run_id, error)
 
 
 def log_inputs(frames: dict[str, Any], catalog: CatalogProtocol) -> None:
@@ -82,11 +85,12 @@ def log_inputs(frames: dict[str, Any], catalog: CatalogProtocol) -> None:
 
 
 def end_active_run(error: BaseException) -> None:
-    """Record why the active run failed, and close it as FAILED."""
+    """Close what is open as FAILED; MLflow would call it finished at the end."""
     import mlflow
 
-    if run := mlflow.active_run():
+    while run := mlflow.active_run():
         fail_run(run.info.run_id, error)
+        mlflow.end_run("FAILED")
 
 
 def fail_run(run_id: str, error: BaseException) -> None:

@@ -17,7 +17,7 @@ def read_target(values: pd.Series, columns: Columns, source: str) -> pd.Series:
     wrong = ~np.isfinite(numbers)
     if wrong.any() or numbers.nunique() < 2:
         raise DataValidationError(
-            f"{source}: target '{columns.target}' should hold a number in every row, not "
-            f"always the same; {int(wrong.sum())} of {len(values)} hold none."
+            f"{source}: target '{columns.target}' should hold a number in every row, "
+            f"not always the same; {int(wrong.sum())} of {len(values)} hold none."
         )
     return numbers.astype("float64")

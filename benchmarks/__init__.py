@@ -1,0 +1,1 @@
+"""What is fast, measured against what users would pick instead."""
