@@ -25,7 +25,7 @@ def resolve(project: Path, date: str) -> str:
     """Return every package that a project may install, pinned, with a header."""
     command = (
         *("uv", "pip", "compile", "--universal", "--python-version", "3.11"),
-        *("--exclude-newer", date, "--group", "dev", "--group", "notebook"),
+        *("--exclude-newer", date, "--group", "dev"),
         "pyproject.toml",
     )
     plain = ("--quiet", "--no-config", "--no-header", "--no-annotate")

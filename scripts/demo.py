@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from tests import support  # noqa: E402
 
+FOLDER = ROOT / "build" / "demo" / "mortgage-approval"
 STARTED = time.perf_counter()
 SCORED = "data/07_model_output/predictions.csv"
 ASKED = "data/05_model_input/held_out_instances.csv"
@@ -75,7 +76,7 @@ def served(folder: Path, port: int):
     command = ["uv", "run", "kedro", "model", "serve", "--port", str(port)]
     say(f"Serve: {' '.join(command)}")
     server = subprocess.Popen(
-        command, cwd=folder, env=environment(), start_new_session=True
+        command, cwd=folder, env=environment(), process_group=0
     )
     try:
         deadline = time.monotonic() + 120
@@ -138,24 +139,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=ROOT / "build" / "demo" / "mortgage-approval",
-        help="where to generate; its parent is emptied first",
-    )
     options = parser.parse_args()
-    folder = options.folder.resolve()
     try:
-        generate(folder)
-        do("Train, register, score", "uv", "run", "kedro", "run", cwd=folder)
-        with served(folder, options.port):
-            compare(folder, options.port)
+        generate(FOLDER)
+        do("Train, register, score", "uv", "run", "kedro", "run", cwd=FOLDER)
+        with served(FOLDER, options.port):
+            compare(FOLDER, options.port)
     except DemoError as error:
         sys.exit(f"The demo stopped: {error}")
-    say(f"Done. The project is in {folder}")
+    say(f"Done. The project is in {FOLDER}")
     print("    See its runs and its model at http://127.0.0.1:5000 with")
-    print(f"    cd {folder} && uv run kedro mlflow ui")
+    print(f"    cd {FOLDER} && uv run kedro mlflow ui")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Render the template, install what was rendered, run it: the tools of every test."""
 
+import functools
 import hashlib
 import os
 import shutil
@@ -41,7 +42,22 @@ def environment(**extra: str) -> dict[str, str]:
     """Return the environment variables of a subprocess, the same on every machine."""
     kept = {k: v for k, v in os.environ.items() if k not in FORGOTTEN}
     own = Path(sys.executable).parent
-    return {**kept, **STEADY, "PATH": join_path(own, os.environ["PATH"]), **extra}
+    path = join_path(own, os.environ["PATH"])
+    return {**kept, **STEADY, **every_pyenv_version(), "PATH": path, **extra}
+
+
+@functools.cache
+def every_pyenv_version() -> dict[str, str]:
+    """Return a setting that activates all Pythons of pyenv; by default one is active.
+
+    Without it, pyenv's `python3.13` is on PATH, and fails.
+    """
+    if not shutil.which("pyenv"):
+        return {}
+    names = subprocess.check_output(["pyenv", "versions", "--bare"], text=True).split()
+    active = subprocess.check_output(["pyenv", "version-name"], text=True).split(":")
+    first = [name.strip() for name in active]
+    return {"PYENV_VERSION": ":".join(dict.fromkeys([*first, *names]))}
 
 
 def join_path(*folders: Path | str) -> str:
@@ -139,13 +155,8 @@ def interpreter(version: str) -> str | None:
         *("uv", "python", "find", "--no-project", version),
         cwd=ROOT,
         check=False,
-        env=environment(),
     )
-    if not found.returncode:
-        return found.stdout.strip()
-    # pyenv shows uv only the version that is active.
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-    return next(map(str, sorted(pyenv.glob(f"{version}.*/bin/python"))), None)
+    return found.stdout.strip() or None
 
 
 def free_port() -> int:

@@ -60,13 +60,13 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     shutil.copytree(PROJECT / "conf" / "base", base)
     (sandbox.folder / "conf" / "local").mkdir()
     settings = yaml.safe_load((base / "mlflow.yml").read_text(encoding="utf-8"))
-    database = sandbox.folder / "mlflow.db"
-    settings["server"] = {"mlflow_tracking_uri": f"sqlite:///{database.as_posix()}"}
+    stores = importlib.import_module(f"{PACKAGE}.mlops.stores")
+    store = stores.sqlite_uri(str(sandbox.folder / "mlflow.db"))
+    settings["server"] = {"mlflow_tracking_uri": store, "mlflow_registry_uri": store}
+    artifacts = (sandbox.folder / "mlartifacts").as_uri()
     settings["tracking"]["experiment"] = {
-        "name": "tests",
-        "create_experiment_kwargs": {
-            "artifact_location": (sandbox.folder / "mlartifacts").as_uri()
-        },
+        "name": PACKAGE,
+        "create_experiment_kwargs": {"artifact_location": artifacts},
     }
     sandbox.write("base/mlflow.yml", settings)
 

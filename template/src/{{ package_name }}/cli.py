@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import click
 import yaml
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
@@ -23,6 +25,7 @@ ONE_SENTENCE = (
     DataValidationError,
     DatasetError,
     InterpolationResolutionError,
+    MissingConfigException,
     ParameterValidationError,
     yaml.YAMLError,
 )
@@ -56,6 +59,7 @@ def run(**options: Any) -> None:
     from .pipeline_registry import SEQUENCE
 
     with one_sentence_errors():
+        require_pipelines(options["pipelines"])
         selected = any(options[name] for name in SELECTION)
         if not selected or "training" in options["pipelines"]:
             start_bare_process()
@@ -79,6 +83,17 @@ if find_spec(f"{__package__}.mlops.serving"):
     model.add_command(
         import_module(f"{__package__}.mlops.serving.command").serve, "serve"
     )
+
+
+def require_pipelines(names: list[str]) -> None:
+    """Refuse a name that has no folder; Kedro would fail to import it."""
+    folders = Path(__file__).with_name("pipelines").glob("*/__init__.py")
+    found = {"__default__", *(file.parent.name for file in folders)}
+    if unknown := sorted(set(names) - found):
+        raise BlueprintError(
+            f"There is no pipeline {', '.join(unknown)}: there are "
+            f"{', '.join(sorted(found))}."
+        )
 
 
 def run_pipelines(**options: Any) -> None:

@@ -1,6 +1,9 @@
 """Project settings: https://docs.kedro.org/en/stable/configure/configuration_basics/"""
 
 import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 from .mlops.guard import GuardHooks
 from .mlops.packaging import PackagingHooks
@@ -14,9 +17,19 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 # scikit-learn's threads sleep when they wait: spinning, they take minutes for seconds
 # of work as soon as another process needs a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# One core is left to the process that proves the model.
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
 ignore_known_warnings()
 
-HOOKS = (ProgressHooks(), TrackingHooks(), PackagingHooks(), GuardHooks())
+HOOKS: tuple[Any, ...] = (
+    ProgressHooks(),
+    TrackingHooks(),
+    PackagingHooks(),
+    GuardHooks(),
+)
+# Your own: a tuple of the same name in a file hooks.py beside this one.
+if find_spec(f"{__package__}.hooks"):
+    HOOKS += import_module(f"{__package__}.hooks").HOOKS
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -125,7 +125,7 @@ def mix_rows(instances: Any, rows: int) -> Any:
 
 
 def requirements() -> list[str]:
-    """Return the project's own dependencies, pinned to what is installed."""
+    """Return what the project depends on and pickles need, as it is installed."""
     from packaging.requirements import Requirement
 
     try:
@@ -134,11 +134,13 @@ def requirements() -> list[str]:
         raise BlueprintError(
             f"{PACKAGE} is not installed, so its requirements are unknown: `uv sync`."
         ) from error
-    wanted = [Requirement(line) for line in declared]
+    wanted = [Requirement(line) for line in (*declared, "cloudpickle", "numpy")]
     return sorted(
-        f"{needed.name}=={importlib.metadata.version(needed.name)}"
-        for needed in wanted
-        if needed.marker is None or needed.marker.evaluate({"extra": ""})
+        {
+            f"{needed.name}=={importlib.metadata.version(needed.name)}"
+            for needed in wanted
+            if needed.marker is None or needed.marker.evaluate({"extra": ""})
+        }
     )
 
 

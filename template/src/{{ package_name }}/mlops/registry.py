@@ -20,8 +20,18 @@ class RegisteredModel:
     model: PyFuncModel
 
     def predict(self, instances: Any, params: dict[str, Any] | None = None) -> Any:
-        """Return the model's predictions for raw instances."""
-        return self.model.predict(instances, params=params)
+        """Return the model's predictions for raw instances.
+
+        Raises:
+            BlueprintError: if the version was trained on other columns.
+        """
+        try:
+            return self.model.predict(instances, params=params)
+        except MlflowException as error:
+            raise BlueprintError(
+                f"{self.name} version {self.version} can't score these instances: "
+                f"{error.message.rpartition('Error: ')[2]}"
+            ) from error
 
 
 class RegisteredModelDataset(AbstractDataset[Any, RegisteredModel]):

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,8 @@ def create_without_waiting(path: Path) -> None:
     MLflow makes a new one in more than a thousand writes, each waited for. Until the
     process ends, a power cut could spoil a database that held nothing before.
     """
+    import sqlite3
+
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 

@@ -1,6 +1,7 @@
 """What a run shows: parameters flattened, its input data, and why it failed."""
 
 import logging
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -21,10 +22,15 @@ class TrackingHooks:
         self._opened_outside = False
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline
+    ) -> None:
         """Remember which data sets, and whether the run, come from outside."""
         import mlflow
 
+        # kedro-mlflow tags the run with these: the class says it, an address does not.
+        runner = re.sub(r"<(?:\w+\.)*(\w+) object at .*>", r"\1", run_params["runner"])
+        run_params["runner"] = runner
         self._inputs, self._free_inputs = {}, set(pipeline.inputs())
         self._opened_outside = mlflow.active_run() is not None
 

@@ -1,1 +1,0 @@
-"""The project's package: your pipelines, and the template's part in ``mlops``."""
