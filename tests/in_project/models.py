@@ -81,15 +81,7 @@ def settings(**options):
 
 def load(uri, **options):
     """Load a model as the server does."""
-    loading, metrics = serving("loading"), shared_metrics()
-    return loading.load(uri, "1", settings(**options), metrics)
-
-
-def shared_metrics(found=[]):  # noqa: B006 (made once)
-    """Return the process's metrics."""
-    if not found:
-        found.append(serving("metrics").Metrics())
-    return found[0]
+    return serving("loading").load(uri, "champion", "1", settings(**options))
 
 
 def many_rows(count=300):

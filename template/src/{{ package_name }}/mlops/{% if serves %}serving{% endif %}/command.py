@@ -50,7 +50,6 @@ def serve(model_uri: str | None, env: str | None, **options: Any) -> None:
     from . import server
 
     with one_sentence_errors():
-        server.require_free_port(options["host"], options["port"])
         name = registered_model(env)
         import mlflow
 
@@ -65,8 +64,5 @@ def serve(model_uri: str | None, env: str | None, **options: Any) -> None:
             env=env,
             tokens=tuple((Path(file).read_text() if file else tokens).split()),
             **options,
-        )
-        click.echo(
-            f"Serving {settings.model_uri} at http://{settings.host}:{settings.port}"
         )
         server.serve(settings)

@@ -1,85 +1,71 @@
 """What a model answered, as lists that can be cut into the parts of a batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from starlette.exceptions import HTTPException
 
-from .errors import Refused, show
-
-DATATYPES = {"b": "BOOL", "f": "FP", "i": "INT", "u": "UINT"}
+from .schema import Values
 
 
 @dataclass(frozen=True)
 class Output:
-    """One list per column; a model that returns no frame has one column, unnamed."""
+    """Values by column; a model that returns no frame has one, without a name."""
 
-    names: list[str] | None
-    columns: list[list[Any]]
-    datatypes: list[str]
+    columns: dict[str, Values]
+    dtypes: list[Any]
+    named: bool
     aligned: bool  # one answer per row, in the rows' order
 
     @classmethod
     def of(cls, answer: Any, rows: int) -> "Output":
         """Convert what ``predict`` returned for a frame of so many rows."""
         frame = answer.to_frame() if isinstance(answer, pd.Series) else answer
-        if isinstance(frame, pd.DataFrame):
-            names = [str(name) for name in frame.columns]
-            arrays = [np.asarray(frame.iloc[:, i]) for i in range(len(names))]
+        if named := isinstance(frame, pd.DataFrame):
+            arrays = {str(n): np.asarray(values) for n, values in frame.items()}
             aligned = frame.index.equals(pd.RangeIndex(rows))
         else:
-            names, arrays = None, [np.atleast_1d(np.asarray(answer))]
-            aligned = len(arrays[0]) == rows
-        types = [DATATYPES.get(array.dtype.kind, "BYTES") for array in arrays]
-        sizes = [array.dtype.itemsize * 8 for array in arrays]
-        datatypes = [
-            t if t[0] == "B" else f"{t}{size}"
-            for t, size in zip(types, sizes, strict=True)
-        ]
-        return cls(names, [jsonable(array) for array in arrays], datatypes, aligned)
+            arrays = {"predictions": np.atleast_1d(np.asarray(answer))}
+            aligned = len(arrays["predictions"]) == rows
+        columns = {name: jsonable(array) for name, array in arrays.items()}
+        return cls(columns, [a.dtype for a in arrays.values()], named, aligned)
 
     def part(self, start: int, stop: int) -> "Output":
         """Return the answers to some of the rows."""
-        columns = [column[start:stop] for column in self.columns]
-        return Output(self.names, columns, self.datatypes, self.aligned)
+        columns = {name: values[start:stop] for name, values in self.columns.items()}
+        return replace(self, columns=columns)
 
-    def predictions(self) -> list[Any]:
+    def predictions(self) -> Values:
         """Return the answers as MLflow's protocol has them."""
-        if self.names is None:
-            return self.columns[0]
-        return [dict(zip(self.names, row)) for row in zip(*self.columns)]  # noqa: B905
+        if not self.named:
+            return self.columns["predictions"]
+        rows = zip(*self.columns.values(), strict=True)
+        return [dict(zip(self.columns, row, strict=True)) for row in rows]
 
-    def tensors(self, asked: Any) -> list[dict[str, Any]]:
-        """Return the answers as the open inference protocol has them."""
-        names = self.names or ["predictions"]
-        tensors = {
-            name: {
-                "name": name,
-                "shape": np.shape(data),
-                "datatype": datatype,
-                "data": data,
-            }
-            for name, data, datatype in zip(
-                names, self.columns, self.datatypes, strict=True
-            )
-        }
-        try:
-            wanted = [one["name"] for one in asked] if asked else names
-            return [tensors[name] for name in wanted]
-        except (TypeError, KeyError) as error:
-            reason = f"outputs: expects objects with a name of {names}"
-            raise Refused(400, f"{reason}, got {show(asked)}.") from error
+    def tensors(self, wanted: list[str]) -> list[dict[str, Any]]:
+        """Return the answers, or what is wanted of them, in the other protocol."""
+        if strange := set(wanted) - self.columns.keys():
+            raise HTTPException(400, f"There is no output {strange}.")
+        return [
+            {"name": n, "shape": np.shape(data), "datatype": datatype(t), "data": data}
+            for (n, data), t in zip(self.columns.items(), self.dtypes, strict=True)
+            if n in (wanted or self.columns)
+        ]
 
 
-def jsonable(array: Any) -> list[Any]:
+def datatype(dtype: Any) -> str:
+    """Return the open inference protocol's name of a type."""
+    if dtype.kind in "iuf":
+        return str(dtype).upper().replace("FLOAT", "FP")
+    return "BOOL" if dtype.kind == "b" else "BYTES"
+
+
+def jsonable(array: Any) -> Values:
     """Return plain values, null where there is no number."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        missing, array = ~np.isfinite(array), array.astype("object")
-        array[missing] = None
-    values: list[Any] = array.tolist()
-    if array.dtype.kind in "iubf":
-        return values
-    return [
-        None if value is None or pd.isna(value) is True else value for value in values
-    ]
+    missing = ~np.isfinite(array) if array.dtype.kind == "f" else pd.isna(array)
+    if missing.any():
+        array = np.where(missing, None, array.astype("object"))
+    values: Values = array.tolist()
+    return values
