@@ -316,9 +316,7 @@ def test_an_optional_column_that_is_left_out_is_null_where_mlflow_has_no_column(
 # Batching ---------------------------------------------------------------------------
 def batcher_of(predict, served, together=True, **options):
     batching = serving("batching")
-    return batching.Batcher(
-        predict, served.schema, together, settings(**options)
-    )
+    return batching.Batcher(predict, served.schema, together, settings(**options))
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +344,6 @@ def test_requests_that_wait_are_predicted_together_and_each_gets_its_own(small):
         ]
         apart = batcher.submit([[5.0]], 1, {"factor": 2.0})
         found = await asyncio.gather(first, *others, apart)
-        await batcher.close()
         return [one.columns["size"] for one in found]
 
     found = asyncio.run(main())
@@ -364,7 +361,6 @@ def test_a_failing_request_fails_alone(small):
         batcher = batcher_of(predict, small)
         asked = [batcher.submit([[float(i)]], 1, {}) for i in (1, 2, -3, 4, 5)]
         found = await asyncio.gather(*asked, return_exceptions=True)
-        await batcher.close()
         return found
 
     found = asyncio.run(main())
@@ -387,7 +383,6 @@ def test_a_batch_whose_rows_were_dropped_or_moved_is_predicted_one_by_one(small)
         found = await asyncio.gather(
             *(batcher.submit([[float(-i)]], 1, {}) for i in range(6))
         )
-        await batcher.close()
         return [one.columns["size"] for one in found], batcher.together
 
     assert asyncio.run(main()) == ([[float(-i)] for i in range(6)], False)
@@ -410,7 +405,6 @@ def test_a_request_that_was_taken_back_costs_no_prediction(small):
         gone.cancel()
         let.set()
         await asyncio.gather(first, last)
-        await batcher.close()
 
     asyncio.run(main())
     assert seen == [1.0, 3.0]
@@ -429,7 +423,6 @@ def test_a_full_queue_refuses_with_429_and_says_when_to_come_back(small):
         with pytest.raises(HTTPException):
             batcher.submit([[1.0]], 1, {})
         await asyncio.gather(*asked)
-        await batcher.close()
         return refused.value
 
     refused = asyncio.run(main())
@@ -456,7 +449,6 @@ def test_an_idle_model_answers_without_waiting_for_company(small):
             await batcher.submit([[1.0]], 1, {})
         finally:
             serving("batching").asyncio.sleep = kept
-        await batcher.close()
         return taken, calls
 
     assert asyncio.run(main())[1] == []

@@ -23,11 +23,10 @@ from starlette.routing import Route
 
 from . import bodies, metrics
 from .openapi import PAGE, describe
-from .output import Output
 from .payload_log import PayloadLog
-from .schema import Schema, reason_of, show
+from .schema import Output, Schema, reason_of, show
 from .settings import Settings
-from .variants import Variant, choose
+from .versions import Variant, choose
 
 logger = logging.getLogger(__name__)
 PROBES = {"/ping", "/health", "/v2/health/live", "/v2/health/ready"}  # need no token
@@ -160,8 +159,7 @@ class Application:
             route = getattr(scope.get("endpoint"), "__name__", "")
             labels = (route, about["status"], about["variant"])
             metrics.requests.labels(*labels).observe(seconds)
-            if self.settings.access_log:
-                self._lines.append(json.dumps(about | {"ms": round(seconds * 1e3, 2)}))
+            self._lines.append(json.dumps(about | {"ms": round(seconds * 1e3, 2)}))
 
     def write_lines(self) -> None:
         """Write the lines of a moment at once: a line costs more than its request."""

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from time import perf_counter
@@ -14,8 +13,7 @@ import pandas as pd
 from starlette.exceptions import HTTPException
 
 from . import metrics
-from .output import Output
-from .schema import Schema, Values
+from .schema import Output, Schema, Values
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -36,14 +34,13 @@ class Waiting:
 
 
 class Batcher:
-    """Predicts in one thread; the queue is bounded, and an idle model never waits."""
+    """Predicts batch after batch; the queue is bounded, and no request waits idly."""
 
     def __init__(
         self, predict: Predict, schema: Schema, together: bool, settings: Settings
     ) -> None:
         self.predict, self.together = predict, together
         self._schema, self._settings = schema, settings
-        self._thread = ThreadPoolExecutor(1, "predict")
         self._waiting: deque[Waiting] = deque()
         self._quick = False
         self._task: asyncio.Task[None] | None = None
@@ -66,20 +63,13 @@ class Batcher:
             self._task = asyncio.create_task(self._run())
         return answer
 
-    async def close(self) -> None:
-        """Answer what waits, then end the thread."""
-        if self._task is not None:
-            await self._task
-        self._thread.shutdown()
-
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while batch := self._take():
             started = perf_counter()
             if self._quick and sum(one.rows for one in batch) <= MAX_BATCH_ROWS:
                 answers = self._answers(batch)  # a thread would cost more than it frees
             else:
-                answers = await loop.run_in_executor(self._thread, self._answers, batch)
+                answers = await asyncio.to_thread(self._answers, batch)
             self._quick = perf_counter() - started < QUICK_SECONDS
             for request, answer in zip(batch, answers, strict=True):
                 if request.answer.done():

@@ -51,16 +51,12 @@ def serve(model_uri: str | None, env: str | None, **options: Any) -> None:
 
     with one_sentence_errors():
         name = registered_model(env)
-        import mlflow
-
         if model_uri is None and version_of(name, "champion") is None:
             raise BlueprintError(no_alias(name, "champion"))
         file, tokens = options["token_file"], os.environ.get("MODEL_SERVER_TOKENS", "")
         settings = Settings(
             model_uri=model_uri or f"models:/{name}@champion",
             model_name=name,
-            tracking_uri=mlflow.get_tracking_uri(),
-            registry_uri=mlflow.get_registry_uri(),
             env=env,
             tokens=tuple((Path(file).read_text() if file else tokens).split()),
             **options,

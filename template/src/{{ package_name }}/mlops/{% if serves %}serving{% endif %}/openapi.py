@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from .loading import Served
+from .versions import Served
 
 # The page loads Swagger UI from a public network; /openapi.json needs none.
 UI = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui"

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from . import metrics
-from .output import Output
+from .schema import Output
 from .settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
-"""Checks of a request's columns and parameters, built once from the signature."""
+"""The signature: checks of what is asked, built once, and what is answered."""
 
 import base64
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -63,6 +64,17 @@ def nullable(kind: str) -> Column:
     return Column(column.type | None, dtype, column.datatype)
 
 
+def list_of(value: Any) -> Any:
+    """Return the type of lists of a type."""
+    return list[value]
+
+
+def adapter(title: str, members: dict[str, Any], total: bool) -> Any:
+    """Return what checks a dictionary; ``total`` says that no member may be missing."""
+    make: Any = TypedDict
+    return TypeAdapter(make(title, members, total=total))
+
+
 class Schema:
     """The named columns and the parameters of a signature.
 
@@ -82,17 +94,16 @@ class Schema:
             name: nullable(kind) if name in self.optional else KINDS[kind]
             for name, kind in kinds.items()
         }
-        lists = {name: list[column.type] for name, column in self.columns.items()}  # type: ignore[name-defined]
-        self._columns: Any = TypeAdapter(TypedDict("Column", lists))  # type: ignore[misc]
+        lists = {name: list_of(column.type) for name, column in self.columns.items()}
+        self._columns = adapter("Column", lists, total=True)
         outputs = metadata.get_output_schema()
         self._outputs = outputs.inputs if outputs else []
         self.params, self._defaults = {}, {}
         for spec in params.params if params else []:
             value = KINDS[spec.dtype.name].type
-            self.params[spec.name] = list[value] if spec.shape else value
+            self.params[spec.name] = list_of(value) if spec.shape else value
             self._defaults[spec.name] = spec.default
-        given = TypedDict("Parameter", self.params, total=False)  # type: ignore[misc]
-        self._params: Any = TypeAdapter(given)
+        self._params = adapter("Parameter", self.params, total=False)
 
     def check(self, given: dict[str, Values], rows: int, text: bool) -> list[Values]:
         """Return the signature's columns in its order.
@@ -134,6 +145,67 @@ class Schema:
             side: [{"name": n, "datatype": t, "shape": [-1]} for n, t in types.items()]
             for side, types in (("inputs", inputs), ("outputs", outputs))
         }
+
+
+@dataclass(frozen=True)
+class Output:
+    """Values by column; a model that returns no frame has one, without a name."""
+
+    columns: dict[str, Values]
+    dtypes: list[Any]
+    named: bool
+    aligned: bool  # one answer per row, in the rows' order
+
+    @classmethod
+    def of(cls, answer: Any, rows: int) -> "Output":
+        """Convert what ``predict`` returned for a frame of so many rows."""
+        frame = answer.to_frame() if isinstance(answer, pd.Series) else answer
+        if named := isinstance(frame, pd.DataFrame):
+            arrays = {str(n): np.asarray(values) for n, values in frame.items()}
+            aligned = frame.index.equals(pd.RangeIndex(rows))
+        else:
+            arrays = {"predictions": np.atleast_1d(np.asarray(answer))}
+            aligned = len(arrays["predictions"]) == rows
+        columns = {name: jsonable(array) for name, array in arrays.items()}
+        return cls(columns, [a.dtype for a in arrays.values()], named, aligned)
+
+    def part(self, start: int, stop: int) -> "Output":
+        """Return the answers to some of the rows."""
+        columns = {name: values[start:stop] for name, values in self.columns.items()}
+        return replace(self, columns=columns)
+
+    def predictions(self) -> Values:
+        """Return the answers as MLflow's protocol has them."""
+        if not self.named:
+            return self.columns["predictions"]
+        rows = zip(*self.columns.values(), strict=True)
+        return [dict(zip(self.columns, row, strict=True)) for row in rows]
+
+    def tensors(self, wanted: list[str]) -> list[dict[str, Any]]:
+        """Return the answers, or what is wanted of them, in the other protocol."""
+        if strange := set(wanted) - self.columns.keys():
+            raise HTTPException(400, f"There is no output {strange}.")
+        return [
+            {"name": n, "shape": np.shape(data), "datatype": datatype(t), "data": data}
+            for (n, data), t in zip(self.columns.items(), self.dtypes, strict=True)
+            if n in (wanted or self.columns)
+        ]
+
+
+def datatype(dtype: Any) -> str:
+    """Return the open inference protocol's name of a type."""
+    if dtype.kind in "iuf":
+        return str(dtype).upper().replace("FLOAT", "FP")
+    return "BOOL" if dtype.kind == "b" else "BYTES"
+
+
+def jsonable(array: Any) -> Values:
+    """Return plain values, null where there is no number."""
+    missing = ~np.isfinite(array) if array.dtype.kind == "f" else pd.isna(array)
+    if missing.any():
+        array = np.where(missing, None, array.astype("object"))
+    values: Values = array.tolist()
+    return values
 
 
 def reason_of(error: pydantic.ValidationError) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import sys
@@ -11,13 +12,12 @@ import tempfile
 from multiprocessing.connection import wait
 from typing import Any
 
-import mlflow
 import uvicorn
 
 from ..errors import BlueprintError
 from .settings import Settings
 
-LINGER_SECONDS = 0.3  # connections that were accepted last still send their request
+LINGER_SECONDS = 1.0  # connections that were accepted last still send their request
 
 
 class Server(uvicorn.Server):
@@ -35,8 +35,10 @@ class Server(uvicorn.Server):
         self.application.stopping = True
         if self.application.failure is None:
             await asyncio.sleep(self.application.settings.drain_seconds)
-            for listener in self.servers:
-                listener.close()
+            for server, listener in zip(self.servers, sockets or [], strict=True):
+                while select.select([listener], [], [], 0)[0]:
+                    await asyncio.sleep(0)  # until nobody waits to be accepted
+                server.close()
             await asyncio.sleep(LINGER_SECONDS)
         await super().shutdown(sockets)
 
@@ -72,8 +74,6 @@ def serve_alone(settings: Settings, listener: socket.socket) -> BaseException | 
     """Serve until a signal comes; return why the model could not be loaded, if so."""
     from .app import Application
 
-    mlflow.set_tracking_uri(settings.tracking_uri)
-    mlflow.set_registry_uri(settings.registry_uri)
     # Kedro's node would log each error once more, with values in it.
     levels = {"kedro": 60, "kedro_mlflow": 30, "mlflow": 40, "uvicorn": 30}
     for name, level in levels.items():
