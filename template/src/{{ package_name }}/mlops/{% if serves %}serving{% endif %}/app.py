@@ -92,11 +92,11 @@ class Application:
             posted[f"{model}/infer"] = self.infer
         routes = [Route(path, one, methods=["POST"]) for path, one in posted.items()]
         routes += [Route(p, one, methods=["GET"]) for p, one in (found | fixed).items()]
-        handlers: Any = dict.fromkeys(
-            (HTTPException, ValidationError, Exception), refuse
+        refused: Any = dict.fromkeys(
+            [HTTPException, ValidationError, Exception], refuse
         )
         self._app = Starlette(
-            routes=routes, exception_handlers=handlers, lifespan=self._lifespan
+            routes=routes, exception_handlers=refused, lifespan=self._lifespan
         )
         self._app.router.redirect_slashes = False
 

@@ -36,8 +36,12 @@ class Server(uvicorn.Server):
         if self.application.failure is None:
             await asyncio.sleep(self.application.settings.drain_seconds)
             for server, listener in zip(self.servers, sockets or [], strict=True):
-                while select.select([listener], [], [], 0)[0]:
-                    await asyncio.sleep(0)  # until nobody waits to be accepted
+                # Twice in a row: who was just accepted is known a turn later.
+                waiting = [True, True]
+                while any(waiting):
+                    await asyncio.sleep(0)
+                    now = select.select([listener], [], [], 0)[0]
+                    waiting = [waiting[1], bool(now)]
                 server.close()
             await asyncio.sleep(LINGER_SECONDS)
         await super().shutdown(sockets)
@@ -96,6 +100,7 @@ def serve_alone(settings: Settings, listener: socket.socket) -> BaseException | 
 
 def work(settings: Settings, listener: socket.socket) -> None:
     """Serve as one of several processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor gets it, too
     if failure := serve_alone(settings, listener):
         print(failure, file=sys.stderr)  # noqa: T201
         sys.exit(1)
@@ -103,15 +108,10 @@ def work(settings: Settings, listener: socket.socket) -> None:
 
 def supervise(settings: Settings, listener: socket.socket) -> str | None:
     """Run so many workers; a signal, or the end of one, ends all of them in order."""
-    context = multiprocessing.get_context("spawn")
-    given = (settings, listener)
-    workers = [
-        context.Process(target=work, args=given) for _ in range(settings.workers)
-    ]
-    signals: list[int] = []
+    spawn, given = multiprocessing.get_context("spawn"), (settings, listener)
+    workers = [spawn.Process(target=work, args=given) for _ in range(settings.workers)]
 
-    def stop(number: int, frame: Any) -> None:
-        signals.append(number)
+    def stop(*signal_and_frame: Any) -> None:
         for worker in workers:
             worker.terminate()
 
@@ -120,9 +120,9 @@ def supervise(settings: Settings, listener: socket.socket) -> str | None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     wait([worker.sentinel for worker in workers])
-    if not signals:
-        for worker in workers:
-            worker.terminate()
+    stop()
     for worker in workers:
         worker.join()
-    return None if signals else "a worker ended; see above"
+    # Of those that were told to stop, each ends by the signal that told it.
+    found = {worker.exitcode for worker in workers} - {-signal.SIGTERM}
+    return "a worker ended; see above" if found else None
