@@ -1,6 +1,7 @@
 """What a request may hold: each check, and what MLflow makes of the same body."""
 
 import asyncio
+import dataclasses
 import io
 import json
 import sys
@@ -452,3 +453,60 @@ def test_an_idle_model_answers_without_waiting_for_company(small):
         return taken, calls
 
     assert asyncio.run(main())[1] == []
+
+
+# Time limits ------------------------------------------------------------------------
+async def answered(app, *messages):
+    """Return the status that an application answers."""
+    sent, given = [], list(messages)
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/invocations", "root_path": ""}
+
+    async def receive():
+        return given.pop(0) if given else await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    await app({**scope, "query_string": b"", "headers": headers}, receive, send)
+    return sent[0]["status"]
+
+
+def application(served, predict, **options):
+    """Return an application that serves a model with another ``predict``."""
+    app = serving("app").Application(settings(**options))
+    batcher = batcher_of(predict, served, **options)
+    app._variants[0].served = dataclasses.replace(served, batcher=batcher)
+    return app
+
+
+WHOLE = {"type": "http.request", "body": b'{"inputs": [1.0]}', "more_body": False}
+PART = {"type": "http.request", "body": b'{"inp', "more_body": True}
+GONE = {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "messages", "status"),
+    [
+        (0, [WHOLE], 200),
+        (1, [WHOLE], 504),  # the model is slow
+        (0, [PART], 408),  # the client is
+        (1, [WHOLE, GONE], 499),  # as it is logged: nobody reads it
+        (0, [PART, GONE], 499),
+    ],
+)
+def test_a_request_gets_its_time_and_no_more(small, seconds, messages, status):
+    def predict(frame, params):
+        time.sleep(seconds)
+        return frame
+
+    app = application(small, predict, timeout=0.4)
+    started = time.perf_counter()
+    found = asyncio.run(measured(answered(app, *messages)))
+    assert found[0] == status
+    assert found[1] - started < 0.8
+
+
+async def measured(asked):
+    """Return an answer, and when it came."""
+    return await asked, time.perf_counter()

@@ -30,6 +30,8 @@ from .versions import Variant, choose
 
 logger = logging.getLogger(__name__)
 PROBES = {"/ping", "/health", "/v2/health/live", "/v2/health/ready"}  # need no token
+REFUSED = (HTTPException, ValidationError, ClientDisconnect, Exception)
+UNANSWERED = 499  # in the log: the client went away first
 PATIENCE_SECONDS = 0.1  # between two looks whether the client is still there
 
 
@@ -49,6 +51,8 @@ def content_type(request: Request, *known: str) -> str:
 
 async def refuse(request: Request, error: Any) -> Response:
     """Return the reason, where clients of both protocols look for it."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=UNANSWERED)  # nobody is there to read it
     if isinstance(error, ValidationError):
         error = HTTPException(400, reason_of(error))
     elif not isinstance(error, HTTPException):  # uvicorn logs it
@@ -92,9 +96,7 @@ class Application:
             posted[f"{model}/infer"] = self.infer
         routes = [Route(path, one, methods=["POST"]) for path, one in posted.items()]
         routes += [Route(p, one, methods=["GET"]) for p, one in (found | fixed).items()]
-        refused: Any = dict.fromkeys(
-            [HTTPException, ValidationError, Exception], refuse
-        )
+        refused: Any = dict.fromkeys(REFUSED, refuse)
         self._app = Starlette(
             routes=routes, exception_handlers=refused, lifespan=self._lifespan
         )
@@ -131,7 +133,7 @@ class Application:
         if not re.fullmatch(r"[\w.:/+=-]{1,128}", id_, re.ASCII):
             id_ = uuid.uuid4().hex
         about = {"time": round(time(), 3), "id": id_, "method": scope["method"]}
-        about |= {"path": scope["path"], "status": 499, "rows": 0}
+        about |= {"path": scope["path"], "status": UNANSWERED, "rows": 0}
         scope["about"] = about = about | {"version": "", "variant": ""}
 
         async def labelled(message: Any) -> None:
@@ -151,9 +153,14 @@ class Application:
             error = HTTPException(401, "Send a token.", {"www-authenticate": "Bearer"})
             app = await refuse(Request(scope), error)
         try:
-            await app(scope, receive, labelled)
-        except ClientDisconnect:
-            pass  # nobody is there to answer
+            async with asyncio.timeout(self.settings.timeout):
+                await app(scope, receive, labelled)
+        except TimeoutError:
+            if about["status"] == UNANSWERED:
+                # The client was too slow to ask, or the model to answer.
+                status, reason = 504 if about["rows"] else 408, "It took too long."
+                error = HTTPException(status, reason, {"connection": "close"})
+                await (await refuse(Request(scope), error))(scope, receive, labelled)
         finally:
             seconds = perf_counter() - started
             route = getattr(scope.get("endpoint"), "__name__", "")
@@ -200,15 +207,10 @@ class Application:
         large = HTTPException(413, f"A body holds at most {limit} bytes.")
         if int(request.headers.get("content-length", 0)) > limit:
             raise large
-        try:
-            async with asyncio.timeout(self.settings.timeout):
-                async for part in request.stream():
-                    body += part
-                    if len(body) > limit:
-                        raise large
-        except TimeoutError as error:
-            close = {"connection": "close"}
-            raise HTTPException(408, "The body came too slowly.", close) from error
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                raise large
         return bytes(body)
 
     async def _predict(
@@ -244,17 +246,13 @@ class Application:
 
     async def _wait(self, request: Request, waited: asyncio.Future[Output]) -> Output:
         try:
-            async with asyncio.timeout(self.settings.timeout):
-                while not waited.done():
-                    await asyncio.wait({waited}, timeout=PATIENCE_SECONDS)
-                    if not waited.done() and await request.is_disconnected():
-                        raise ClientDisconnect
-        except TimeoutError as error:
-            reason = f"No answer within {self.settings.timeout} s."
-            raise HTTPException(504, reason) from error
+            while not waited.done():
+                await asyncio.wait({waited}, timeout=PATIENCE_SECONDS)
+                if not waited.done() and await request.is_disconnected():
+                    raise ClientDisconnect
+            return waited.result()
         finally:
             waited.cancel()
-        return waited.result()
 
     async def ready(self, request: Request) -> Response:
         """Say whether requests may come."""

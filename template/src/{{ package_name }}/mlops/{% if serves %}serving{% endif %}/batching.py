@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 Predict = Callable[[pd.DataFrame, dict[str, Any]], Any]
 MAX_BATCH_ROWS = 512
 QUICK_SECONDS = 0.02  # a prediction that may hold up reading for so long
-GATHER_SECONDS = 0.001  # after a shared batch, so that its clients meet in the next
+GATHER_SECONDS, GATHER_SHARE = 0.001, 0.2  # steps, and the share of a prediction
 
 
 @dataclass(eq=False)
@@ -70,7 +70,8 @@ class Batcher:
                 answers = self._answers(batch)  # a thread would cost more than it frees
             else:
                 answers = await asyncio.to_thread(self._answers, batch)
-            self._quick = perf_counter() - started < QUICK_SECONDS
+            took = perf_counter() - started
+            self._quick = took < QUICK_SECONDS
             for request, answer in zip(batch, answers, strict=True):
                 if request.answer.done():
                     continue
@@ -78,8 +79,11 @@ class Batcher:
                     request.answer.set_result(answer)
                 else:
                     request.answer.set_exception(answer)
-            if len(batch) > 1:
-                await asyncio.sleep(GATHER_SECONDS)
+            if len(batch) > 1:  # wait shortly until its clients are back
+                expected = len(self._waiting) + len(batch)
+                until = perf_counter() + min(took, QUICK_SECONDS) * GATHER_SHARE
+                while perf_counter() < until and len(self._waiting) < expected:
+                    await asyncio.sleep(GATHER_SECONDS)
         self._task = None
 
     def _take(self) -> list[Waiting]:
