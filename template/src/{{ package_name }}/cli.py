@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,29 +83,11 @@ def model() -> None:
     """Work with the registered model."""
 
 
-@model.command()
-@click.argument("model_uri", required=False)
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
-@env_option
-def serve(model_uri: str | None, host: str, port: int, env: str | None) -> None:
-    """Serve MODEL_URI (by default the champion) over REST.
-
-    \b
-    kedro model serve --port 8000
-    curl -H 'Content-Type: application/json' \\
-         -d @request.json http://127.0.0.1:8000/invocations
-    """
-    from .mlops.registry import no_alias, version_of
-    from .mlops.serving import require_free_port
-    from .mlops.serving import serve as serve_model
-
-    with one_sentence_errors():
-        require_free_port(host, port)
-        name = registered_model(env)
-        if model_uri is None and version_of(name, "champion") is None:
-            raise BlueprintError(no_alias(name, "champion"))
-        serve_model(model_uri or f"models:/{name}@champion", host, port)
+# Rendered only where the champion is served.
+if find_spec(f"{__package__}.mlops.serving"):
+    model.add_command(
+        import_module(f"{__package__}.mlops.serving.command").serve, "serve"
+    )
 
 
 @model.command()

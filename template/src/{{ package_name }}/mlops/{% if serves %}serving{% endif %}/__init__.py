@@ -1,0 +1,1 @@
+"""The model server: the registered pipeline, compiled; light until it is started."""

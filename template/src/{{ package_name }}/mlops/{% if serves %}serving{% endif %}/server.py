@@ -1,0 +1,128 @@
+"""Processes and signals: uvicorn, with a stop that finishes what is in flight."""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+from multiprocessing.connection import wait
+from typing import Any
+
+import uvicorn
+
+from ..errors import BlueprintError
+from .settings import Settings
+
+LINGER_SECONDS = 1.0  # connections that were accepted last still send their request
+
+
+class Server(uvicorn.Server):
+    """One process: an application, and the order in which it stops."""
+
+    application: Any
+
+    async def on_tick(self, counter: int) -> bool:
+        """Write what was logged; also stop when the model can't be loaded."""
+        self.application.write_lines()
+        return self.application.failure is not None or await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say so first, accept no more, answer what was accepted, then close."""
+        self.application.stopping = True
+        if self.application.failure is None:
+            await asyncio.sleep(self.application.settings.drain_seconds)
+            for server, listener in zip(self.servers, sockets or [], strict=True):
+                # Twice in a row: who was just accepted is known a turn later.
+                waiting = [True, True]
+                while any(waiting):
+                    await asyncio.sleep(0)
+                    now = select.select([listener], [], [], 0)[0]
+                    waiting = [waiting[1], bool(now)]
+                server.close()
+            await asyncio.sleep(LINGER_SECONDS)
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings) -> None:
+    """Serve a model in this process, or in several that share a socket.
+
+    Raises:
+        BlueprintError: if the address is taken, or the model can't be loaded.
+    """
+    host, port = settings.host, settings.port
+    try:
+        listener = socket.create_server((host, port), backlog=2048)
+    except OSError as error:
+        raise BlueprintError(
+            f"Port {port} of {host} can't be used ({error.strerror}): stop what "
+            f"listens there, or choose another with `--port {port + 1}`."
+        ) from error
+    print(f"Serving {settings.model_uri} at http://{host}:{port}", flush=True)  # noqa: T201
+    failure: object
+    if settings.workers == 1:
+        failure = serve_alone(settings, listener)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            # Where the workers' figures meet; prometheus_client reads it on import.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            failure = supervise(settings, listener)
+    if failure:
+        raise BlueprintError(f"{settings.model_uri} can't be served: {failure}")
+
+
+def serve_alone(settings: Settings, listener: socket.socket) -> BaseException | None:
+    """Serve until a signal comes; return why the model could not be loaded, if so."""
+    from .app import Application
+
+    # Kedro's node would log each error once more, with values in it.
+    levels = {"kedro": 60, "kedro_mlflow": 30, "mlflow": 40, "uvicorn": 30}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    application = Application(settings)
+    config = uvicorn.Config(
+        application,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.timeout) + 1,
+    )
+    server = Server(config)
+    server.application = application
+    server.run([listener])
+    return application.failure
+
+
+def work(settings: Settings, listener: socket.socket) -> None:
+    """Serve as one of several processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor gets it, too
+    if failure := serve_alone(settings, listener):
+        print(failure, file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def supervise(settings: Settings, listener: socket.socket) -> str | None:
+    """Run so many workers; a signal, or the end of one, ends all of them in order."""
+    spawn, given = multiprocessing.get_context("spawn"), (settings, listener)
+    workers = [spawn.Process(target=work, args=given) for _ in range(settings.workers)]
+
+    def stop(*signal_and_frame: Any) -> None:
+        for worker in workers:
+            worker.terminate()
+
+    for worker in workers:
+        worker.start()
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    wait([worker.sentinel for worker in workers])
+    stop()
+    for worker in workers:
+        worker.join()
+    # Of those that were told to stop, each ends by the signal that told it.
+    found = {worker.exitcode for worker in workers} - {-signal.SIGTERM}
+    return "a worker ended; see above" if found else None
