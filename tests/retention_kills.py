@@ -94,7 +94,7 @@ def kill_and_compare(kills: Kills, count: int, seed: int) -> int:
 
 
 def flat(end: dict[str, Any]) -> set[str]:
-    """Return what a store holds as lines, of which a failure shows those that differ."""
+    """Return what a store holds as lines, so that a failure shows which differ."""
     return {
         f"{kind} {entry} {found[entry] if isinstance(found, dict) else ''}"
         for kind, found in end.items()
