@@ -18,14 +18,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .retention_support import MODEL, Store, load_retention
+from .retention_support import MODEL, PAST, Store, load_retention
 
 REACHES_OUT = {
     *("execute", "executemany", "commit", "unlink", "rmdir", "remove", "scandir"),
     *("write", "flush", "fsync", "rename", "replace", "mkdir"),
 }
 SAME, NEW = "the same plan", "new plans until nothing is left to do"
-PAST = "2020-01-01T00:00:00+00:00"
 
 
 class Kills:

@@ -17,7 +17,8 @@ from .plan import Plan, stamp
 from .rules import MARK, PRUNED, Item, protections
 from .schema import first_match
 
-BATCH = 100  # what is done after one look at the store
+BATCH = 100  # is done after one look at versions and aliases
+LOOKS = 10  # at all that is there, while as many items are done
 
 
 def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
@@ -35,10 +36,13 @@ def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
         )
     todo = [item for item in plan.items if item.action not in ("keep", "wait")]
     todo.sort(key=lambda item: item.action != "unmark")  # before what protects it goes
+    every = max(1, len(plan.items) // (LOOKS * BATCH)) * BATCH
     journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8") as lines:
         for start in range(0, len(todo), BATCH):
-            found = inventory.read()
+            if start % every == 0:
+                found = inventory.read()
+            found |= inventory.versions()
             kept = protections(found, inventory.rules, int(time() * 1000))
             for item in todo[start : start + BATCH]:
                 line = {"time": stamp(), "plan": plan.created, **asdict(item)}
@@ -107,7 +111,7 @@ def delete(item: Item, inventory: Inventory) -> None:
 def unmark(path: Path, ids: tuple[str, ...]) -> int:
     """Take back the marks of some items, or of all; return how many there were."""
     inventory, count = Inventory(read_artifact_rules(path).retention), 0
-    for item in inventory.read().values():
+    for item in (inventory.read() | inventory.versions()).values():
         if MARK in item.tags and (not ids or item.id in ids):
             inventory.tag(item, MARK, None)
             count += 1

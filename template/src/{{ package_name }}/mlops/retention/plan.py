@@ -66,7 +66,7 @@ def make_plan(path: Path) -> Plan:
 def check_store(path: Path) -> tuple[Inventory, dict[str, Item]]:
     """Read the stores; refuse rules that match nothing in them."""
     inventory = Inventory(read_artifact_rules(path).retention)
-    items = inventory.read()
+    items = inventory.read() | inventory.versions()
     refuse_rules(path, unmatched(inventory, items))
     return inventory, items
 
