@@ -8,8 +8,6 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from mlflow.exceptions import MlflowException
-
 from ..artifact_rules import read_artifact_rules
 from ..errors import BlueprintError
 from .inventory import Inventory
@@ -29,7 +27,8 @@ def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
     """
     inventory, done = Inventory(read_artifact_rules(rules_path).retention), []
     age = datetime.now(UTC) - datetime.fromisoformat(plan.created)
-    if age > timedelta(days=1) or plan.store != inventory.identity:
+    fresh = timedelta(0) <= age <= timedelta(days=1)
+    if not fresh or plan.store != inventory.identity:
         raise BlueprintError(
             f"The plan of {plan.created} is more than a day old, or for another store "
             "or other rules: make a new one with `kedro prune plan`."
@@ -48,7 +47,7 @@ def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
                 line = {"time": stamp(), "plan": plan.created, **asdict(item)}
                 try:
                     line["did"] = act(item, found, kept, plan.created, inventory)
-                except (OSError, MlflowException) as error:
+                except Exception as error:  # whatever a backend raises
                     line |= {"did": "failed", "error": " ".join(str(error).split())}
                 lines.write(json.dumps(line) + "\n")
                 lines.flush()

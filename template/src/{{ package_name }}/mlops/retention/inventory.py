@@ -49,7 +49,7 @@ class Inventory:
 
     def versions(self) -> dict[str, Item]:
         """Return all registered versions with their aliases, to be read last."""
-        items = {}
+        items: dict[str, Item] = {}
         for model in pages(self.client.search_registered_models):
             query = f"name='{model.name}'"
             rows = pages(self.client.search_model_versions, filter_string=query)
