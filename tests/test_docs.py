@@ -138,6 +138,8 @@ def test_the_configuration_page_names_every_key_and_variable(
         text = (base / f"{name}.yml").read_text("utf-8")
         variables = set(re.findall(r"(?:MLFLOW|DATABRICKS)_[A-Z_]+", text))
         assert (set(list_keys(yaml.safe_load(text))) | variables) - named == set(), name
+    logging = yaml.safe_load((base / "artifacts.yml").read_text("utf-8"))["logging"]
+    assert set(list_keys({"logging": logging})) - named == set()
     text = (base / "parameters_data_processing.yml").read_text("utf-8")
     keys = {
         re.sub(r"(features)\..*", r"\1", k) for k in list_keys(yaml.safe_load(text))

@@ -10,9 +10,11 @@ from .test_render import files_of
 
 Render = Callable[..., Path]
 YOURS_AT_MOST = 1500
-MLOPS_AT_MOST = 520  # it may only get smaller: 400 is the aim
-# Promises with a limit of their own: what is traced, and what is logged and kept.
-APART = ("/lineage/", "/retention/", "/artifact_rules.", "/logging_rules.", "/masking.")
+MLOPS_AT_MOST = 422  # 400 without the server
+# Promises with a limit of their own: what is traced and logged, and what is kept.
+LINEAGE = ("/lineage/", "/artifact_rules.", "/logging_rules.", "/masking.")
+LINEAGE_AT_MOST = 994
+APART = (*LINEAGE, "/retention/")
 SAMPLE = '''"""A docstring
 
 of three lines."""
@@ -74,7 +76,7 @@ def test_what_is_yours_holds_no_more_than_1500_lines(rendered: Render) -> None:
     assert sum(counts.values()) <= YOURS_AT_MOST
 
 
-def test_mlops_holds_no_more_than_520_lines_of_code(rendered: Render) -> None:
+def test_mlops_holds_no_more_than_422_lines_of_code(rendered: Render) -> None:
     texts = {
         name: path.read_text("utf-8")
         for name, path in files_of(rendered()).items()
@@ -90,3 +92,18 @@ def test_mlops_holds_no_more_than_520_lines_of_code(rendered: Render) -> None:
     )
     assert len(counts) > 5
     assert sum(counts.values()) <= MLOPS_AT_MOST
+
+
+def test_what_is_traced_and_logged_holds_no_more_than_994_lines_of_code(
+    rendered: Render,
+) -> None:
+    counts = {
+        name: lines_of_code(path.read_text("utf-8"))
+        for name, path in files_of(rendered()).items()
+        if name.startswith("src/") and any(part in name for part in LINEAGE)
+    }
+    for name, count in counts.items():
+        print(f"{count:5} {name}")
+    print(f"{sum(counts.values()):5} lines of code")
+    assert len(counts) > 5
+    assert sum(counts.values()) <= LINEAGE_AT_MOST

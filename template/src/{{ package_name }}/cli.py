@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ ONE_SENTENCE = (
     DatasetError,
     InterpolationResolutionError,
     MissingConfigException,
+    PackageNotFoundError,
     ParameterValidationError,
     yaml.YAMLError,
 )
@@ -117,15 +119,16 @@ def trace(subject: str, as_json: bool, env: str | None) -> None:
     kedro model trace 3
     kedro model trace models:/my_model@champion --json
     """
-    import json
-
-    from .mlops.lineage.trace import show
-    from .mlops.lineage.trace import trace as trace_back
+    from .mlops.lineage.trace import Trail, show
     from .mlops.stores import project_path
 
     with one_sentence_errors():
-        found = trace_back(registered_model(env), subject, project_path())
-    click.echo(json.dumps(found, indent=2, default=str) if as_json else show(found))
+        trail = Trail(registered_model(env), subject, project_path())
+    if as_json:
+        found = trail.tree | {"breaks": list(trail.breaks)}
+        click.echo(json.dumps(found, indent=2, default=str))
+    else:
+        show(trail)
 
 
 @model.command()
@@ -152,11 +155,8 @@ def reproduce(
     kedro model reproduce 3
     kedro model reproduce 3 --with scikit-learn==1.9.2
     """
-    import json
-
-    import yaml
-
     from .mlops.lineage import reproduce as again
+    from .mlops.lineage.trace import Trail
     from .mlops.stores import project_path
 
     def ask(key: str) -> str:
@@ -165,17 +165,19 @@ def reproduce(
         return str(click.prompt(key, hide_input=True))
 
     given = {k: yaml.safe_load(v) for k, _, v in (p.partition("=") for p in params)}
+    pins = {name: version for name, _, version in (p.partition("==") for p in packages)}
     with one_sentence_errors():
-        items = again.reproduce(
-            registered_model(env),
-            subject,
-            project_path(),
-            again.Changes(commit, packages, given),
-            ask,
-            lambda line: click.echo(line, err=True),
-        )
-    click.echo(json.dumps(items, indent=2) if as_json else again.report(items))
-    if not all(item["equal"] for item in items):
+        trail = Trail(registered_model(env), subject, project_path())
+        items = again.reproduce(trail, again.Changes(commit, pins, given), ask)
+    differing = {item: both for item, both in items.items() if both[0] != both[1]}
+    if as_json:
+        click.echo(json.dumps({"items": items, "differing": sorted(differing)}))
+    else:
+        for item, (recorded, anew) in differing.items():
+            click.echo(f"{item}: {str(recorded)[:200]} → {str(anew)[:200]}")
+        same = f"{len(items) - len(differing)} of {len(items)} items are equal."
+        click.echo(f"Different: {same}" if differing else f"Equal: {same}")
+    if differing:
         raise SystemExit(1)
 
 
@@ -369,13 +371,14 @@ def run_pipelines(**options: Any) -> None:
 def one_sentence_errors() -> Iterator[None]:
     """Show what can't be done as one sentence; close an interrupted run as FAILED."""
     from kedro_mlflow.pipeline.pipeline_ml import KedroMlflowPipelineMLError
+    from mlflow.exceptions import MlflowException
 
     from .mlops.tracking import end_active_run
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
-    except ONE_SENTENCE as error:
+    except (*ONE_SENTENCE, MlflowException) as error:
         raise click.ClickException(in_one_sentence(error)) from error
     except KedroMlflowPipelineMLError as error:
         raise click.ClickException(

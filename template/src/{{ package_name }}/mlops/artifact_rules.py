@@ -1,6 +1,7 @@
 """Read artifacts.yml; every mistake in it is an error that names its line."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,70 +33,52 @@ def rules_path(env: str | None = None) -> Path:
 def read_artifact_rules(path: Path) -> ArtifactRules:
     """Return the rules, or refuse unknown keys, wrong values and contradictions."""
     try:
-        tree = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-        refuse(path, tree, repeated_keys(tree))
+        counts = Counter(at for at, _ in lines_of(path))
+        refuse_rules(path, [(at, "is given twice") for at in counts if counts[at] > 1])
         rules = ArtifactRules.model_validate(yaml.safe_load(path.read_text("utf-8")))
-        refuse(path, tree, rules.retention.problems())
-        return rules
     except (OSError, yaml.YAMLError) as error:
         raise BlueprintError(f"{path.name} can't be read: {error}") from error
     except ValidationError as error:
-        refuse(path, tree, [(e["loc"], e["msg"]) for e in error.errors()])
+        refuse_rules(path, [(e["loc"], e["msg"]) for e in error.errors()])
         raise
+    refuse_rules(path, rules.retention.problems())
+    return rules
 
 
 def check_rules(path: Path, catalog: Any) -> ArtifactRules:
     """Also refuse logging rules that match nothing in the catalog."""
     rules = read_artifact_rules(path)
-    problems = [(("logging", *at), why) for at, why in rules.logging.problems(catalog)]
-    refuse_rules(path, problems)
+    refuse_rules(path, rules.logging.problems(catalog))
     return rules
 
 
 def refuse_rules(path: Path, problems: Iterable[tuple[Location, str]]) -> None:
     """Raise an error that names the line of each problem, if there are any."""
-    refuse(path, yaml.compose(path.read_text("utf-8"), yaml.SafeLoader), problems)
-
-
-def refuse(path: Path, tree: Any, problems: Iterable[tuple[Location, str]]) -> None:
-    """Do so for a file whose nodes are at hand."""
-    texts = [
-        f"{path.name}:{line_of(tree, at)}: {'.'.join(map(str, at))}: {why}"
-        for at, why in problems
-    ]
+    lines: dict[Location, int] = {(): 1}
+    for at, line in lines_of(path):
+        lines.setdefault(at, line)
+    texts = []
+    for at, why in problems:
+        known = at
+        while known not in lines:  # a key that is missing has no line of its own
+            known = known[:-1]
+        texts.append(f"{path.name}:{lines[known]}: {'.'.join(map(str, at))}: {why}")
     if texts:
         raise BlueprintError("; ".join(texts) + ".")
 
 
-def repeated_keys(node: Any, at: Location = ()) -> Iterable[tuple[Location, str]]:
-    """Yield keys that are given twice, of which YAML would take the last."""
+def lines_of(path: Path) -> Iterator[tuple[Location, int]]:
+    """Yield the line of every key and item of a YAML file, as editors count."""
+    return walk(yaml.compose(path.read_text("utf-8"), yaml.SafeLoader), ())
+
+
+def walk(node: Any, at: Location) -> Iterator[tuple[Location, int]]:
+    """Do so for what is below a node."""
+    parts: list[tuple[str | int, Any, Any]] = []
     if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield (*at, key.value), f"is given twice (line {line_number(key)})"
-            seen.add(key.value)
-            yield from repeated_keys(value, (*at, key.value))
+        parts = [(key.value, key, value) for key, value in node.value]
     elif isinstance(node, yaml.SequenceNode):
-        for position, value in enumerate(node.value):
-            yield from repeated_keys(value, (*at, position))
-
-
-def line_of(node: Any, at: Location) -> int:
-    """Return the line of a location, or of the last part of it that exists."""
-    line = line_number(node) if node else 1
-    for part in at:
-        if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = line_number(node)
-        elif isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == part]
-            if not found:
-                break
-            line, node = line_number(found[0][0]), found[0][1]
-    return line
-
-
-def line_number(node: Any) -> int:
-    """Return a node's line as editors count."""
-    return int(node.start_mark.line) + 1
+        parts = [(position, item, item) for position, item in enumerate(node.value)]
+    for part, first, below in parts:
+        yield (*at, part), first.start_mark.line + 1
+        yield from walk(below, (*at, part))

@@ -58,10 +58,9 @@ class LoggingRules(BaseModel):
 
     def rule_for(self, name: str, tags: set[str], layer: str | None) -> LoggingRule:
         """Return the first rule that matches; without one, a summary is logged."""
-        for rule in self.rules:
-            if rule.matches(name, tags, layer):
-                return rule
-        return LoggingRule(data=["*"], log="summary")
+        rest = LoggingRule(data=["*"], log="summary")
+        matching = (rule for rule in self.rules if rule.matches(name, tags, layer))
+        return next(matching, rest)
 
     def problems(self, catalog: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
         """Yield where a rule decides about no data set of any pipeline, and why."""
@@ -79,8 +78,7 @@ class LoggingRules(BaseModel):
             matched = {i for i, trait in enumerate(traits) if rule.matches(*trait)}
             if not matched & free:
                 why = "is shadowed by earlier rules" if matched else "matches nothing"
-                selector = next(key for key in SELECTORS if getattr(rule, key))
-                yield ("rules", index, selector), f"this rule {why}"
+                yield ("logging", "rules", index), f"this rule {why}"
             free -= matched
 
 
@@ -93,11 +91,7 @@ def traits_of(
     name: str, nodes: Iterable[Any], catalog: Any
 ) -> tuple[set[str], str | None]:
     """Return the tags of the nodes that use a data set, and its layer."""
-    tags = {
-        tag
-        for node in nodes
-        if name in node.inputs or name in node.outputs
-        for tag in node.tags
-    }
+    users = [node for node in nodes if name in [*node.inputs, *node.outputs]]
+    tags = set[str]().union(*(node.tags for node in users))
     metadata = getattr(catalog.get(name), "metadata", None) or {}
     return tags, metadata.get("kedro-viz", {}).get("layer")

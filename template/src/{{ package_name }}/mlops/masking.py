@@ -6,25 +6,27 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
+from pydantic import BaseModel
+
 MASK = "***"
 SHORTEST = 6  # a shorter value would be found in other words
 ENVIRONMENT = re.compile(r"\$\{(?:oc\.)?env:\s*([A-Za-z_]\w*)")
 SIGN_IN = re.compile(r"(://[^\s/:@'\"]*):[^\s'\"]+@")
 QUERY = re.compile(r"([?&;][\w-]*(?:pass|pwd|secret|token|sig|key)[\w-]*=)[^&;\s'\"]+")
-ASSIGNMENT = re.compile(r"([\w.-]+)([=:])([^,\s]+)")
+ASSIGNED = re.compile(r"([\w.-]+)[=:]")
 
 
 class Masker:
     """Knows which keys are secret, and the secret values that it was shown."""
 
-    def __init__(self, patterns: Iterable[str] = ()) -> None:
-        self.patterns = [pattern.lower() for pattern in patterns]
+    def __init__(self) -> None:
+        self.patterns: list[str] = []
         self._values: set[str] = set()
 
     def is_secret(self, key: object) -> bool:
         """Tell whether a key, or the last part of a dotted one, matches a pattern."""
-        name = str(key).lower().rpartition(".")[2]
-        return any(fnmatchcase(name, pattern) for pattern in self.patterns)
+        name = str(key).lower().removeprefix("params:").rpartition(".")[2]
+        return any(fnmatchcase(name, pattern.lower()) for pattern in self.patterns)
 
     def learn(self, data: Any) -> None:
         """Remember every text and number in ``data`` as a secret value."""
@@ -47,20 +49,17 @@ class Masker:
         return text
 
     def command(self, arguments: list[str]) -> str:
-        """Return a command line with the values of secret ``key=value`` masked."""
-        return self.text(
-            ASSIGNMENT.sub(
-                lambda found: (
-                    f"{found[1]}{found[2]}{MASK}"
-                    if self.is_secret(found[1])
-                    else found[0]
-                ),
-                " ".join(arguments),
-            )
-        )
+        """Return a command line; arguments that set a secret key are masked whole."""
+        shown = []
+        for argument in arguments:
+            secret = any(map(self.is_secret, ASSIGNED.findall(argument)))
+            shown.append(MASK if secret else argument)
+        return self.text(" ".join(shown))
 
     def tree(self, data: Any) -> Any:
         """Return nested data with secret keys' values masked, and learn them."""
+        if isinstance(data, BaseModel):
+            data = data.model_dump(by_alias=True)
         if isinstance(data, dict):
             return {key: self._item(key, value) for key, value in data.items()}
         if isinstance(data, list | tuple):

@@ -5,7 +5,6 @@ from collections.abc import Generator
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
-from pydantic import BaseModel
 
 from .lineage import shared_run
 from .logging_rules import is_parameter
@@ -32,18 +31,14 @@ class TrackingHooks:
         except BaseException as error:
             if self._opened_outside and shared_run.shared_run_id():
                 end_active_run(error)
-                shared_run.leave(done=False)
+                shared_run.leave("failed")
             raise
 
     @hook_impl(wrapper=True)
     def before_node_run(self, inputs: dict[str, Any]) -> Generator[None, Any, Any]:
         """Show kedro-mlflow parameters as plain dictionaries, with secrets masked."""
         clear = {name: value for name, value in inputs.items() if is_parameter(name)}
-        for name, value in clear.items():
-            if isinstance(value, BaseModel):
-                value = value.model_dump(by_alias=True)
-            masked = MASKER.tree({name.removeprefix("params:"): value})
-            inputs[name] = next(iter(masked.values()))
+        inputs.update(MASKER.tree(clear))
         result = yield
         inputs.update(clear)
         return result
@@ -54,7 +49,7 @@ class TrackingHooks:
         import mlflow
 
         result = yield
-        shared_run.leave(done=True)
+        shared_run.leave("done")
         # kedro-mlflow enters the run once per node and leaves it once.
         while mlflow.active_run() and not self._opened_outside:
             mlflow.end_run()
@@ -68,7 +63,7 @@ class TrackingHooks:
         if run := mlflow.active_run():
             fail_run(run.info.run_id, error)
         result = yield
-        shared_run.leave(done=False)
+        shared_run.leave("failed")
         return result
 
 

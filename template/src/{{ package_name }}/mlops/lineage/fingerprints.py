@@ -2,173 +2,146 @@
 
 import hashlib
 import json
+import os
 import pickle
 from pathlib import Path, PurePath
 from typing import Any
 
+STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated")
+
 
 class _Sink:
-    """A file that hashes what is written, and stops at a number of bytes."""
+    """A file that hashes what is written, and refuses more than a number of bytes."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self.hash, self.size, self.max_bytes = hashlib.sha256(), 0, max_bytes
+    def __init__(self, most: int) -> None:
+        self.hash, self.left = hashlib.sha256(), most
 
     def write(self, data: Any) -> int:
-        self.size += memoryview(data).nbytes
-        if self.size > self.max_bytes:
+        size = memoryview(data).nbytes
+        self.left -= size
+        if self.left < 0:
             raise OverflowError
         self.hash.update(data)
-        return memoryview(data).nbytes
+        return size
 
 
-def describe_data(data: Any, max_bytes: int, private: set[str]) -> dict[str, Any]:
-    """Return rows, columns, types, bytes, statistics and a digest of a frame.
-
-    Columns named in ``private`` get no statistics. What is no frame is only named,
-    since its file, if it has one, says more.
-    """
-    import pandas as pd
-
-    if isinstance(data, pd.Series):
-        data = data.to_frame()
-    if not isinstance(data, pd.DataFrame):
-        version = getattr(data, "version", None)
-        return {"version": version} if isinstance(version, str) else {}
-    size = int(data.memory_usage(index=True).sum())
-    facts = {
-        "rows": len(data),
-        "types": {str(name): str(kind) for name, kind in data.dtypes.items()},
-        "bytes": size,
-        "statistics": _statistics(data, private),
-    }
-    if size <= max_bytes:
-        facts["content"] = _frame_digest(data, max_bytes)
-    return facts
-
-
-def _statistics(data: Any, private: set[str]) -> dict[str, dict[str, Any]]:
-    from pandas.api.types import is_float_dtype, is_integer_dtype
-
-    found: dict[str, dict[str, Any]] = {}
-    for position, name in enumerate(data.columns):
-        if str(name) in private:
-            continue
-        values = data.iloc[:, position]
-        found[str(name)] = {"missing": int(values.isna().sum())}
-        if is_float_dtype(values) or is_integer_dtype(values):
-            found[str(name)]["mean"] = _number(values.mean())
-            found[str(name)]["std"] = _number(values.std())
-    return found
-
-
-def _number(value: Any) -> float | None:
-    import pandas as pd
-
-    return None if pd.isna(value) else float(value)
-
-
-def _frame_digest(data: Any, max_bytes: int) -> str:
-    import pandas as pd
-
+def digest_object(data: Any, most: int) -> str | None:
+    """Return a digest of an object, None if it is too large or can't be pickled."""
+    sink = _Sink(most)
     try:
-        rows = pd.util.hash_pandas_object(data, index=True)
-    except (TypeError, ValueError):  # cells that can't be hashed, such as lists
-        return digest_object(data, max_bytes) or ""
-    header = repr([(str(name), str(kind)) for name, kind in data.dtypes.items()])
-    content = header.encode() + rows.to_numpy().tobytes()
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def digest_object(data: Any, max_bytes: int) -> str | None:
-    """Return a digest of any object, None if it is too large or can't be pickled."""
-    sink = _Sink(max_bytes)
-    try:
-        sink.write(json.dumps(data, sort_keys=True).encode())
-    except (TypeError, ValueError):
-        try:
-            pickle.Pickler(sink, protocol=5).dump(data)
-        except OverflowError:
-            return None
-        except Exception:  # whatever a class's own pickling raises: it has no digest
-            return None
-    except OverflowError:
+        pickle.Pickler(sink, protocol=5).dump(_rows(data))
+    except Exception:  # too large, or whatever a class's own pickling raises
         return None
     return f"sha256:{sink.hash.hexdigest()}"
 
 
-def storage_path(dataset: Any) -> PurePath | None:
-    """Return where a data set of Kedro's file-based classes lies, in its version."""
-    if getattr(dataset, "_version", None):
-        return PurePath(dataset._get_load_path())
-    path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
-    return PurePath(path) if path else None
+def _rows(data: Any) -> Any:
+    """Return what is the same for equal frames, which may be pickled differently."""
+    import pandas as pd
+
+    if not isinstance(data, pd.DataFrame):
+        return data
+    try:
+        rows = pd.util.hash_pandas_object(data).to_numpy()
+    except TypeError:  # cells that can't be hashed, such as lists
+        return data
+    return str(list(data.dtypes.items())), rows
 
 
-def filesystem(dataset: Any) -> Any:
-    """Return the fsspec file system of a data set, the local one if it has none."""
+def describe(
+    dataset: Any, data: Any, most: int, project: Path, private: set[str]
+) -> dict[str, Any]:
+    """Return what is known of a data set that was just read or written.
+
+    Content of up to ``most`` bytes is hashed. ``data`` is None where only what is
+    stored counts.
+    """
+    facts = describe_data(data, most, private) | describe_storage(
+        dataset, most, project
+    )
+    if "location" not in facts and type(dataset).__name__ != "MemoryDataset":
+        facts["location"] = str(dataset._describe())
+    if "digest" not in facts and data is not None:
+        seen = [facts["location"], facts["version"]] if "version" in facts else data
+        facts["digest"] = facts.get("content") or digest_object(seen, most)
+    return facts
+
+
+def describe_data(data: Any, most: int, private: set[str]) -> dict[str, Any]:
+    """Return rows, types, bytes, statistics and a digest of a frame.
+
+    Columns named in ``private`` get no statistics. Of what is no frame, only the
+    version is told, if it has one.
+    """
+    import pandas as pd
+
+    if not isinstance(data, pd.DataFrame):
+        version = getattr(data, "version", None)
+        return {"version": version} if isinstance(version, str) else {}
+    size = int(data.memory_usage().sum())
+    shown = data[[name for name in data.columns if str(name) not in private]]
+    numbers, missing = shown.select_dtypes("number"), shown.isna().sum()
+    columns = {"missing": missing, "mean": numbers.mean(), "std": numbers.std()}
+    return {
+        "rows": len(data),
+        "types": {str(name): str(kind) for name, kind in data.dtypes.items()},
+        "bytes": size,
+        "statistics": json.loads(pd.DataFrame(columns).to_json(orient="index")),
+        "content": digest_object(data, most) if size <= most else None,
+    }
+
+
+def locate(dataset: Any) -> tuple[Any, PurePath | None]:
+    """Return the fsspec file system of a data set, and where it lies there, if it does.
+
+    Kedro's file-based classes have no public name for either.
+    """
     import fsspec
 
-    found = getattr(dataset, "_fs", None) or getattr(dataset, "_filesystem", None)
-    return found or fsspec.filesystem("file")
+    system = getattr(dataset, "_fs", None) or getattr(dataset, "_filesystem", None)
+    path = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
+    if getattr(dataset, "_version", None):
+        path = dataset._get_load_path()
+    return system or fsspec.filesystem("file"), PurePath(path) if path else None
 
 
-def is_local(system: Any) -> bool:
-    """Tell whether a file system is this machine's."""
-    return "file" in (
-        system.protocol if isinstance(system.protocol, tuple) else [system.protocol]
-    )
-
-
-def describe_storage(dataset: Any, max_bytes: int, project: Path) -> dict[str, Any]:
-    """Return location, version, bytes and a digest of what a data set stores.
-
-    Up to ``max_bytes`` a local file's content is hashed; otherwise the digest is one
-    of the storage's own metadata: size and ETag, or size and time.
-    """
-    path = storage_path(dataset)
+def describe_storage(dataset: Any, most: int, project: Path) -> dict[str, Any]:
+    """Return location, version, bytes and a digest of what a data set stores."""
+    system, path = locate(dataset)
     if path is None:
         return {}
-    system = filesystem(dataset)
-    facts = {"location": _location(path, system, project)}
+    facts = measure(system, path.as_posix(), most)
+    if path.is_relative_to(project):
+        facts["location"] = path.relative_to(project).as_posix()
+    else:
+        facts["location"] = system.unstrip_protocol(path.as_posix())
     if getattr(dataset, "_version", None):
         facts["version"] = dataset.resolve_load_version()
-    return facts | measure_files(system, path.as_posix(), max_bytes)
+    return facts
 
 
-def measure_files(system: Any, path: str, max_bytes: float) -> dict[str, Any]:
-    """Return bytes and digest of a file, or of all files below a folder."""
-    if not system.exists(path):
-        return {}
+def measure(system: Any, path: str, most: int) -> dict[str, Any]:
+    """Return bytes and digest of a file, or of all files below a folder.
+
+    Up to ``most`` bytes, the content of local files is hashed. Otherwise it is what
+    the storage knows of them: size and ETag, or size and time.
+    """
+    from fsspec.implementations.local import LocalFileSystem
+
+    local = isinstance(system, LocalFileSystem)
+    path = os.path.realpath(path) if local else path
     found = system.find(path, detail=True)
     size = sum(info["size"] or 0 for info in found.values())
-    by_content = is_local(system) and size <= max_bytes
-    digests = {
-        name: _file_digest(name) if by_content else _metadata_digest(info)
-        for name, info in found.items()
-    }
-    kind = "sha256" if by_content else "metadata"
-    if len(digests) == 1 and not system.isdir(path):
-        digest = next(iter(digests.values()))
-        return {"bytes": size, "files": 1, "digest": f"{kind}:{digest}"}
-    listing = "".join(f"{d} {n[len(path) :]}\n" for n, d in sorted(digests.items()))
-    digest = hashlib.sha256(listing.encode()).hexdigest()
-    return {"bytes": size, "files": len(found), "digest": f"{kind}:{digest}"}
-
-
-def _location(path: PurePath, system: Any, project: Path) -> str:
-    if not is_local(system):
-        return str(system.unstrip_protocol(path.as_posix()))
-    if path.is_relative_to(project):
-        return path.relative_to(project).as_posix()
-    return path.as_posix()
-
-
-def _file_digest(name: str) -> str:
-    with open(name, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _metadata_digest(info: dict[str, Any]) -> str:
-    keys = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated")
-    stamp = next((str(info[key]) for key in keys if info.get(key)), "")
-    return hashlib.sha256(f"{info['size']} {stamp}".encode()).hexdigest()
+    kind = "sha256" if local and size <= most else "metadata"
+    digest = hashlib.sha256()
+    for name, info in sorted(found.items()):
+        digest.update(name[len(path) :].encode())
+        if kind == "sha256":
+            with open(name, "rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+        else:
+            stamps = [str(info[key]) for key in STAMPS if info.get(key)]
+            digest.update(f"{info['size']} {stamps[:1]}".encode())
+    known = {"bytes": size, "files": len(found)}
+    return known | {"digest": f"{kind}:{digest.hexdigest()}"} if found else {}

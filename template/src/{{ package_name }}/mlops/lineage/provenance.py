@@ -2,14 +2,15 @@
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from ..errors import BlueprintError
 from ..masking import MASKER
 
 MOST_PATCH = 1_000_000  # characters
@@ -17,58 +18,67 @@ DIFF = (  # whatever the user's own configuration of git says
     *("diff", "--binary", "--relative", "--no-color", "--no-ext-diff"),
     *("--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "HEAD"),
 )
-NOT_CODE = (":(exclude)data", ":(exclude,glob)**/*.ipynb")  # they may hold people
+CODE = ("--", ".", ":(exclude)data", ":(exclude,glob)**/*.ipynb")  # people's data
 
 
-def git(project: Path, *arguments: str, index: str = "", most: int = -1) -> str:
+def call(folder: Path, *command: str, **options: Any) -> str:
+    """Return what a command prints; refuse with its last lines if it fails."""
+    try:
+        printed: str = subprocess.run(  # noqa: S603 (git and uv)
+            command,
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            **options,
+        ).stdout
+        return printed
+    except FileNotFoundError as error:
+        raise BlueprintError(f"{command[0]} is not on PATH.") from error
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.strip() or error.stdout.strip()).splitlines()
+        raise BlueprintError(
+            f"`{' '.join(command[:4])}` failed: {' '.join(said[-4:])}"
+        ) from error
+
+
+def git(project: Path, *arguments: str, **options: Any) -> str:
     """Return what a git command in the project prints; nothing if it fails."""
-    if shutil.which("git") is None:
+    try:
+        return call(project, "git", *arguments, **options)
+    except BlueprintError:
         return ""
-    with subprocess.Popen(  # noqa: S603 (git's own commands)
-        ["git", *arguments],  # noqa: S607 (wherever git is)
-        cwd=project,
-        env={**os.environ, **({"GIT_INDEX_FILE": index} if index else {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-        errors="surrogateescape",
-    ) as process:
-        assert process.stdout is not None  # noqa: S101 (it is a pipe)
-        printed = process.stdout.read(most)
-        if len(printed) == most:
-            process.kill()
-            return printed
-    return printed if process.returncode == 0 else ""
 
 
 def describe_code(project: Path) -> dict[str, Any]:
     """Return the commit, and the patch from it to the tree, new files included."""
     commit = git(project, "rev-parse", "HEAD").strip()
     if not commit:
-        return {"commit": None, "dirty": None}
+        return {"commit": None, "dirty": None, "lost": "it ran without a git commit"}
     with tempfile.TemporaryDirectory() as folder:
-        own, code_only = str(Path(folder, "index")), ("--", ".", *NOT_CODE)
-        git(project, "read-tree", "HEAD", index=own)
-        git(project, "add", "--intent-to-add", *code_only, index=own)
-        patch = git(project, *DIFF, *code_only, index=own, most=MOST_PATCH + 1)
+        env = {**os.environ, "GIT_INDEX_FILE": str(Path(folder, "index"))}
+        git(project, "read-tree", "HEAD", env=env)
+        git(project, "add", "--intent-to-add", *CODE, env=env)
+        patch = git(project, *DIFF, *CODE, env=env)
     code: dict[str, Any] = {"commit": commit, "dirty": bool(patch)}
     if len(patch) > MOST_PATCH:
-        code["patch_left_out"] = f"it is longer than {MOST_PATCH} characters"
+        code["lost"] = f"its patch is longer than {MOST_PATCH} characters"
     elif patch:
         code["patch"] = MASKER.text(patch)
-        code["patch_masked"] = code["patch"] != patch
+        if code["patch"] != patch:
+            code["lost"] = "its patch holds secrets, which are masked"
     return code
 
 
 @cache
 def packages() -> dict[str, str]:
-    """Return the version of each installed package, as its folder names it."""
-    found: dict[str, str] = {}
-    for folder in map(Path, sys.path):
-        for info in folder.glob("*.dist-info"):
-            name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
-            found.setdefault(name.lower().replace("_", "-"), version)
-    return dict(sorted(found.items()))
+    """Return the version of each installed package; of two, the one imported."""
+    known = [found.metadata for found in distributions()]
+    return {
+        about["Name"].lower().replace("_", "-"): about["Version"]
+        for about in reversed(known)
+    }
 
 
 def unresolved(loader: Any, kind: str) -> dict[str, Any]:
@@ -88,17 +98,16 @@ def unresolved(loader: Any, kind: str) -> dict[str, Any]:
 
 def describe_run(context: Any, run_params: dict[str, Any]) -> dict[str, Any]:
     """Return all that a run's repetition needs but its data, secrets masked."""
+    loader = context.config_loader
     written = {
-        kind: unresolved(context.config_loader, kind)
-        for kind in ("parameters", "catalog", "mlflow")
+        kind: unresolved(loader, kind) for kind in ("parameters", "catalog", "mlflow")
     }
     MASKER.learn_environment(str(written))
-    runtime = MASKER.tree(run_params["runtime_params"] or {})
     return {
+        "runtime_parameters": MASKER.tree(run_params["runtime_params"] or {}),
         "command": MASKER.command([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "pipelines": run_params["pipeline_names"] or ["__default__"],
-        "environment": run_params["env"] or context.config_loader.default_run_env,
-        "runtime_parameters": runtime,
+        "environment": run_params["env"] or loader.default_run_env,
         "parameters": MASKER.tree(written["parameters"]),
         "catalog": MASKER.tree(written["catalog"]),
         "python": platform.python_version(),

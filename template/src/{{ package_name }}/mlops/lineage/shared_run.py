@@ -1,33 +1,27 @@
 """One MLflow run over several commands: joined by each, closed only when told so."""
 
-import json
 import logging
 import os
-import tempfile
 from functools import cache
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from ..errors import BlueprintError
 from ..logging_rules import is_parameter
-from .store import FILE, read_records
+from .store import FILE, Record, log_records, read_records
 from .trace import state_of
 
 VARIABLE = "MLFLOW_RUN_ID"
-TASK = "blueprint.task."
+TASKS = "blueprint.task."
+TASK = f"{TASKS}{uuid4().hex[:8]}"  # holds the state of this process' command
 
 
 @cache
 def shared_run_id() -> str | None:
     """Return the run that this process was told to write to (MLflow forgets it)."""
     return os.environ.get(VARIABLE) or None
-
-
-@cache
-def task_tag() -> str:
-    """Return the tag that holds the state of this process' command."""
-    return f"{TASK}{uuid4().hex[:8]}"
 
 
 def open_run() -> str:
@@ -46,32 +40,28 @@ def join() -> None:
 
     if run_id := shared_run_id():
         mlflow.start_run(run_id)
-        mlflow.set_tag(task_tag(), "running")
+        mlflow.set_tag(TASK, "running")
         # Otherwise kedro-mlflow would close the run as FINISHED after each command;
         # with it, it warns each time that it does not.
         mlflow_hook._already_active_mlflow = True
         logging.getLogger(type(mlflow_hook).__module__).setLevel(logging.ERROR)
 
 
-def leave(done: bool) -> None:
+def leave(state: str) -> None:
     """Leave the shared run as it is: FAILED if a command failed, else RUNNING."""
     import mlflow
 
-    if (run_id := shared_run_id()) is None:
-        return
-    client = mlflow.MlflowClient()
-    client.set_tag(run_id, task_tag(), "done" if done else "failed")
-    failed = "failed" in task_states(run_id).values()
-    while mlflow.active_run():
-        mlflow.end_run("FAILED" if failed else "RUNNING")
+    if run_id := shared_run_id():
+        client = mlflow.MlflowClient()
+        client.set_tag(run_id, TASK, state)
+        failed = "failed" in task_states(client.get_run(run_id))
+        while mlflow.active_run():
+            mlflow.end_run("FAILED" if failed else "RUNNING")
 
 
-def task_states(run_id: str) -> dict[str, str]:
+def task_states(run: Any) -> list[str]:
     """Return the state of each command of a shared run: running, done or failed."""
-    from mlflow import MlflowClient
-
-    tags = MlflowClient().get_run(run_id).data.tags
-    return {k.removeprefix(TASK): v for k, v in tags.items() if k.startswith(TASK)}
+    return [value for key, value in run.data.tags.items() if key.startswith(TASKS)]
 
 
 def not_persisted(catalog: Any) -> list[str]:
@@ -81,10 +71,9 @@ def not_persisted(catalog: Any) -> list[str]:
     nodes = {node for pipeline in pipelines.values() for node in pipeline.nodes}
     read = {name for node in nodes for name in node.inputs}
     written = {name for node in nodes for name in node.outputs}
+    in_memory = ("NoneType", "MemoryDataset")
     return sorted(
-        name
-        for name in read & written
-        if type(catalog.get(name)).__name__ in ("NoneType", "MemoryDataset")
+        name for name in read & written if type(catalog.get(name)).__name__ in in_memory
     )
 
 
@@ -93,64 +82,50 @@ def close_run(run_id: str, project: Path, env: str | None) -> str:
     from mlflow import MlflowClient
 
     client = MlflowClient()
-    states = task_states(run_id)
-    failed = sorted(task for task, state in states.items() if state != "done")
+    run = client.get_run(run_id)
+    states = task_states(run)
     if not states:
         raise BlueprintError(
             f"No command has joined run {run_id}: export {VARIABLE}={run_id} first."
         )
-    if not failed:
-        log_model(run_id, read_records(run_id), project, env)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, FILE)
-        path.write_text(json.dumps(read_records(run_id), separators=(",", ":")))
-        client.log_artifact(run_id, str(path))
+    failed = len(states) - states.count("done")
+    if not failed and not (run.outputs and run.outputs.model_outputs):
+        log_model(run_id, read_records(run), project, env)
+    log_records(run_id, read_records(run), FILE)
     status = "FAILED" if failed else "FINISHED"
     client.set_terminated(run_id, status)
-    return f"{status}: {len(states)} commands, {len(failed)} of them not done"
+    return f"{status}: {len(states)} commands, {failed} of them not done"
 
 
 def log_model(
-    run_id: str, records: list[dict[str, Any]], project: Path, env: str | None
+    run_id: str, records: list[Record], project: Path, env: str | None
 ) -> None:
-    """Log and register a paired pipeline's model whose every node has run."""
-    import mlflow
+    """Log and register a paired pipeline's model whose every node has run.
+
+    The pipeline runs with a runner that does nothing, for what its hooks do.
+    """
     from kedro.framework.project import pipelines
     from kedro.framework.session import KedroSession
+    from kedro.runner import SequentialRunner
 
+    class NothingRunner(SequentialRunner):
+        def run(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+            return {}
+
+    os.environ[VARIABLE] = run_id
+    shared_run_id.cache_clear()
     ran = {node["name"] for record in records for node in record["nodes"]}
-    outputs = {k: v for record in records for k, v in record["datasets"].items()}
-    logged = mlflow.MlflowClient().get_run(run_id).outputs
-    if logged and logged.model_outputs:
-        return
-    for name, pipeline in pipelines.items():
+    datasets = {k: v for record in records for k, v in record["datasets"].items()}
+    given = {k: v for r in records for k, v in r["runtime_parameters"].items()}
+    for name, pipeline in dict(pipelines).items():
         if not hasattr(pipeline, "inference") or {n.name for n in pipeline.nodes} - ran:
             continue
-        for fitted in pipeline.inference.inputs():
-            facts = outputs.get(fitted)
-            if not is_parameter(fitted) and (
-                facts is None or state_of(facts, project) != "unchanged"
-            ):
+        for fitted in filterfalse(is_parameter, pipeline.inference.inputs()):
+            facts = datasets.get(fitted, {})
+            if state_of(facts, project) != "unchanged":
                 raise BlueprintError(
                     f"{fitted} is not what this run wrote, so no model is logged: "
                     f"persist it in the catalog, and run '{name}' again."
                 )
-        given = {k: v for r in records for k, v in r["runtime_parameters"].items()}
         session: Any = KedroSession.create(env=env, runtime_params=given)
-        params = {
-            "project_path": str(project),
-            "env": env,
-            "pipeline_names": [name],
-            "runner": "SequentialRunner",
-            "runtime_params": given,
-            "only_missing_outputs": False,
-            **dict.fromkeys(("tags", "node_names", "from_nodes", "to_nodes")),
-            **dict.fromkeys(("from_inputs", "load_versions")),
-        }
-        catalog = session.load_context().catalog
-        known = {"run_params": params, "pipeline": pipeline, "catalog": catalog}
-        os.environ[VARIABLE] = run_id
-        shared_run_id.cache_clear()
-        hooks = session._hook_manager.hook  # Kedro has no public way to them
-        hooks.before_pipeline_run(**known)
-        hooks.after_pipeline_run(**known, run_result={})
+        session.run(pipeline_names=[name], runner=NothingRunner())
