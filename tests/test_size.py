@@ -14,6 +14,7 @@ MLOPS_AT_MOST = 422  # 400 without the server
 # Promises with a limit of their own: what is traced and logged, and what is kept.
 LINEAGE = ("/lineage/", "/artifact_rules.", "/logging_rules.", "/masking.")
 LINEAGE_AT_MOST = 994
+RETENTION_AT_MOST = 692
 APART = (*LINEAGE, "/retention/")
 SAMPLE = '''"""A docstring
 
@@ -107,3 +108,18 @@ def test_what_is_traced_and_logged_holds_no_more_than_994_lines_of_code(
     print(f"{sum(counts.values()):5} lines of code")
     assert len(counts) > 5
     assert sum(counts.values()) <= LINEAGE_AT_MOST
+
+
+def test_what_is_kept_and_pruned_holds_no_more_than_692_lines_of_code(
+    rendered: Render,
+) -> None:
+    counts = {
+        name: lines_of_code(path.read_text("utf-8"))
+        for name, path in files_of(rendered()).items()
+        if "/mlops/retention/" in name
+    }
+    for name, count in counts.items():
+        print(f"{count:5} {name}")
+    print(f"{sum(counts.values()):5} lines of code")
+    assert len(counts) > 5
+    assert sum(counts.values()) <= RETENTION_AT_MOST
