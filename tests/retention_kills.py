@@ -18,14 +18,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .retention_support import MODEL, Store, load_retention
+from .retention_support import MODEL, PAST, Store, load_retention
 
 REACHES_OUT = {
     *("execute", "executemany", "commit", "unlink", "rmdir", "remove", "scandir"),
     *("write", "flush", "fsync", "rename", "replace", "mkdir"),
 }
 SAME, NEW = "the same plan", "new plans until nothing is left to do"
-PAST = "2020-01-01T00:00:00+00:00"
 
 
 class Kills:
@@ -94,7 +93,7 @@ def kill_and_compare(kills: Kills, count: int, seed: int) -> int:
 
 
 def flat(end: dict[str, Any]) -> set[str]:
-    """Return what a store holds as lines; a failure shows those that differ."""
+    """Return what a store holds as lines, so that a failure shows which differ."""
     return {
         f"{kind} {entry} {found[entry] if isinstance(found, dict) else ''}"
         for kind, found in end.items()

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 DAY = 86_400_000
+PAST = "2020-01-01T00:00:00+00:00"
 EXPERIMENT, MODEL = "example", "example"
 
 
@@ -139,6 +140,15 @@ class Store:
     def apply(self, plan: Any) -> list[dict[str, Any]]:
         """Apply a plan."""
         return self.retention.apply.apply(plan, self.rules_file, self.journal)
+
+    def let_grace_pass(self) -> None:
+        """Move every mark into the past."""
+        rules = self.retention.artifact_rules.read_artifact_rules(self.rules_file)
+        inventory = self.retention.inventory.Inventory(rules.retention)
+        for item in (inventory.read() | inventory.versions()).values():
+            if mark := item.tags.get("blueprint.prune"):
+                past = f"{PAST} {mark.partition(' ')[2]}"
+                inventory.tag(item, "blueprint.prune", past)
 
     def tags(self, run: str) -> dict[str, str]:
         """Return a run's tags with the blueprint's prefix."""

@@ -104,7 +104,8 @@ def test_over_http_the_same_goes_and_the_same_stays(
     models = {run: server.model(run) for run in (champion, gone)}
     server.version(models[champion], alias="champion")
     served_once = server.run(100)
-    retired = server.version(server.model(served_once))
+    retired_model = server.model(served_once)
+    retired = server.version(retired_model)
     server.client.set_tag(pinned, "blueprint.pin", "true")
     orphan = server.model(server.run(5))
     server.client.delete_logged_model(orphan)
@@ -125,9 +126,8 @@ def test_over_http_the_same_goes_and_the_same_stays(
     model = server.client.get_logged_model(models[champion])
     assert files_of(model.artifact_location) == 2
     assert "blueprint.pruned" in server.tags(gone)
-    assert served_once in actions(server.plan()), "its version is gone now"
-    server.apply(server.plan())
-    assert actions(server.plan()) == {}
+    left = {served_once, retired_model}
+    assert actions(server.plan()).keys() == left, "its version is gone now"
 
 
 def uri_of(store: Store, run: str) -> str:

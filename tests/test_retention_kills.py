@@ -10,7 +10,7 @@ pytest.importorskip("mlflow", reason="needs the dependency group `retention`")
 from .retention_kills import Kills, kill_and_compare
 
 pytestmark = pytest.mark.run
-KILLS = 10  # `make bench` does 200
+KILLS = 6  # `make bench` does 200
 
 
 def test_killed_at_random_points_and_run_again_the_store_ends_the_same(

@@ -8,8 +8,6 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from mlflow.exceptions import MlflowException
-
 from ..artifact_rules import read_artifact_rules
 from ..errors import BlueprintError
 from .inventory import Inventory
@@ -17,7 +15,8 @@ from .plan import Plan, stamp
 from .rules import MARK, PRUNED, Item, protections
 from .schema import first_match
 
-BATCH = 100  # what is done after one look at the store
+BATCH = 100  # is done after one look at versions and aliases
+LOOKS = 10  # at all that is there, while as many items are done
 
 
 def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
@@ -28,23 +27,27 @@ def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
     """
     inventory, done = Inventory(read_artifact_rules(rules_path).retention), []
     age = datetime.now(UTC) - datetime.fromisoformat(plan.created)
-    if age > timedelta(days=1) or plan.store != inventory.identity:
+    fresh = timedelta(0) <= age <= timedelta(days=1)
+    if not fresh or plan.store != inventory.identity:
         raise BlueprintError(
             f"The plan of {plan.created} is more than a day old, or for another store "
             "or other rules: make a new one with `kedro prune plan`."
         )
     todo = [item for item in plan.items if item.action not in ("keep", "wait")]
     todo.sort(key=lambda item: item.action != "unmark")  # before what protects it goes
+    every = max(1, len(plan.items) // (LOOKS * BATCH)) * BATCH
     journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8") as lines:
         for start in range(0, len(todo), BATCH):
-            found = inventory.read()
+            if start % every == 0:
+                found = inventory.read()
+            found |= inventory.versions()
             kept = protections(found, inventory.rules, int(time() * 1000))
             for item in todo[start : start + BATCH]:
                 line = {"time": stamp(), "plan": plan.created, **asdict(item)}
                 try:
                     line["did"] = act(item, found, kept, plan.created, inventory)
-                except (OSError, MlflowException) as error:
+                except Exception as error:  # whatever a backend raises
                     line |= {"did": "failed", "error": " ".join(str(error).split())}
                 lines.write(json.dumps(line) + "\n")
                 lines.flush()
@@ -107,7 +110,7 @@ def delete(item: Item, inventory: Inventory) -> None:
 def unmark(path: Path, ids: tuple[str, ...]) -> int:
     """Take back the marks of some items, or of all; return how many there were."""
     inventory, count = Inventory(read_artifact_rules(path).retention), 0
-    for item in inventory.read().values():
+    for item in (inventory.read() | inventory.versions()).values():
         if MARK in item.tags and (not ids or item.id in ids):
             inventory.tag(item, MARK, None)
             count += 1

@@ -42,18 +42,22 @@ class Inventory:
         )
 
     def read(self) -> dict[str, Item]:
-        """Return all items by id, the aliases read last; memory grows with rows."""
+        """Return all items but versions, by id; memory grows with rows, not files."""
         gc.set_threshold(200_000)  # among so many small rows, it takes half the time
         items = {item.id: item for item in self._rows()}
-        items |= {item.id: item for item in self._orphans(items.keys())}
+        return items | {item.id: item for item in self._orphans(items.keys())}
+
+    def versions(self) -> dict[str, Item]:
+        """Return all registered versions with their aliases, to be read last."""
+        items: dict[str, Item] = {}
         for model in pages(self.client.search_registered_models):
+            query = f"name='{model.name}'"
+            rows = pages(self.client.search_model_versions, filter_string=query)
+            items |= {item.id: item for item in map(version_item, rows)}
             aliases = self.client.get_registered_model(model.name).aliases
-            for alias, number in aliases.items():
-                key = f"{model.name}/{number}"
-                if key not in items:  # registered since
-                    row = self.client.get_model_version(model.name, number)
-                    items[key] = version_item(row)
-                items[key].aliases.append(alias)
+            for number in aliases.values():  # a search does not say them
+                row = self.client.get_model_version(model.name, number)
+                items[f"{model.name}/{number}"] = version_item(row)
         return items
 
     def measure(self, items: dict[str, Item], now: int) -> None:
@@ -89,10 +93,6 @@ class Inventory:
             yield from map(self._run, runs)
             yield from map(self._model, models)
             yield from map(self._trace, traces)
-        for model in pages(client.search_registered_models):
-            query = f"name='{model.name}'"
-            versions = pages(client.search_model_versions, filter_string=query)
-            yield from map(version_item, versions)
 
     def _orphans(self, known: Any) -> Iterator[Item]:
         """Yield folders that look like MLflow's, but that no row names."""
@@ -161,6 +161,7 @@ def version_item(row: Any) -> Item:
         created=row.creation_timestamp,
         tags=ours(row.tags),
         needs=ID.findall(f"{row.run_id} {row.source}"),
+        aliases=row.aliases,
     )
 
 

@@ -38,6 +38,7 @@ def read_plan(path: Path) -> Plan:
 
 def make_plan(path: Path) -> Plan:
     """Read rules and stores, and return what the rules mean now."""
+    created = stamp()
     inventory, items = check_store(path)
     rules, now = inventory.rules, int(time() * 1000)
     inventory.measure(items, now)
@@ -55,7 +56,7 @@ def make_plan(path: Path) -> Plan:
     if rules.grace_days == 0:
         notes.append("grace_days is 0: apply deletes at once; nothing undoes that.")
     return Plan(
-        created=stamp(),
+        created=created,
         store=inventory.identity,
         totals={"now": total, "after": total - gone, "after_grace": total - later},
         notes=notes,
@@ -66,7 +67,7 @@ def make_plan(path: Path) -> Plan:
 def check_store(path: Path) -> tuple[Inventory, dict[str, Item]]:
     """Read the stores; refuse rules that match nothing in them."""
     inventory = Inventory(read_artifact_rules(path).retention)
-    items = inventory.read()
+    items = inventory.read() | inventory.versions()
     refuse_rules(path, unmatched(inventory, items))
     return inventory, items
 

@@ -113,8 +113,8 @@ class Storage:
         if self.folder is None:
             for info in self.repository.list_artifacts(path or None):
                 yield info.path, None if info.is_dir else int(info.file_size or 0)
-        elif (self.folder / path).is_dir():
-            for entry in os.scandir(self.folder / path):  # MLflow would follow links
+        elif os.path.isdir(place := f"{self.folder}/{path}"):
+            for entry in os.scandir(place):  # MLflow would follow links
                 is_folder = entry.is_dir(follow_symlinks=False)
                 size = entry.stat(follow_symlinks=False).st_size
                 yield f"{path}/{entry.name}".lstrip("/"), None if is_folder else size
