@@ -13,7 +13,7 @@ YOURS_AT_MOST = 1500
 MLOPS_AT_MOST = 422  # 400 without the server
 # Promises with a limit of their own: what is traced and logged, and what is kept.
 LINEAGE = ("/lineage/", "/artifact_rules.", "/logging_rules.", "/masking.")
-LINEAGE_AT_MOST = 994
+LINEAGE_AT_MOST = 997
 APART = (*LINEAGE, "/retention/")
 SAMPLE = '''"""A docstring
 
@@ -94,7 +94,7 @@ def test_mlops_holds_no_more_than_422_lines_of_code(rendered: Render) -> None:
     assert sum(counts.values()) <= MLOPS_AT_MOST
 
 
-def test_what_is_traced_and_logged_holds_no_more_than_994_lines_of_code(
+def test_what_is_traced_and_logged_holds_no_more_than_997_lines_of_code(
     rendered: Render,
 ) -> None:
     counts = {
