@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +231,7 @@ def test_no_planted_secret_reaches_store_or_database(
     given = "service.password=planted-option"
     project.run(*command, "--params", given, env=env)
     record = lineage(project)
+    commit_all(project.path, "Be secretive")
     failing = f"{given},service.fails=true"
     failed = project.run(*command, "--params", failing, env=env, check=False)
     assert failed.returncode == 1
@@ -253,8 +255,6 @@ def test_no_planted_secret_reaches_store_or_database(
     assert record["command"].endswith("--params ***")
 
     # Running it again takes what is masked, and asks for it.
-    commit_all(project.path, "Be secretive")
-    project.run(*command, "--params", given, env=env)
     again = ("kedro", "model", "reproduce", latest_run(project))
     refused = project.run(*again, "--params", given, env=env, check=False)
     assert refused.returncode == 1
@@ -482,3 +482,29 @@ def test_several_commands_write_one_run_that_ends_only_when_told(
     project.run("kedro", "run", "--nodes", "fit_preprocessor", env=env)
     project.run("kedro", "model", "end-run", env=env)
     assert status() == "FAILED"
+
+
+@pytest.mark.run
+def test_with_a_server_too_start_run_prints_the_id_alone(
+    worked_project: Callable[..., Project],
+    mlflow_server: Callable[[], str],
+    tmp_path: Path,
+) -> None:
+    project = worked_project().copy(tmp_path)
+    (project.path / "conf/remote").mkdir()
+    settings = {
+        "server": {"mlflow_tracking_uri": mlflow_server()},
+        "tracking": {"experiment": {"name": "remote"}},
+    }
+    file = project.path / "conf/remote/mlflow.yml"
+    file.write_text(yaml.safe_dump(settings))
+    opened = project.run("kedro", "model", "start-run", "--env", "remote")
+    assert re.fullmatch("[0-9a-f]{32}\n", opened.stdout)
+    nodes = ("--nodes", "separate_columns")
+    env = {"MLFLOW_RUN_ID": opened.stdout.strip()}
+    project.run("kedro", "run", "--env", "remote", *nodes, env=env)
+    shown = ("--env", "remote", "--json", env["MLFLOW_RUN_ID"])
+    # The run is open, and its lineage lies on the server.
+    found = json.loads(project.run("kedro", "model", "trace", *shown).stdout)
+    assert found["run"]["status"] == "RUNNING"
+    assert list(found["run"]["inputs"]) == ["raw_data"]

@@ -152,8 +152,10 @@ def reproduce(
     pins = {name: version for name, _, version in (p.partition("==") for p in packages)}
     with one_sentence_errors():
         trail = Trail(registered_model(env), subject, project_path())
+        click.echo("Running it again in an environment of its own.", err=True)
         items = again.reproduce(trail, again.Changes(commit, pins, given), ask)
-    differing = {item: both for item, both in items.items() if both[0] != both[1]}
+    # By their texts, since no NaN equals another.
+    differing = {k: both for k, both in items.items() if repr(both[0]) != repr(both[1])}
     if as_json:
         click.echo(json.dumps({"items": items, "differing": sorted(differing)}))
     else:

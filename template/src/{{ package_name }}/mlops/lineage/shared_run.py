@@ -1,7 +1,9 @@
 """One MLflow run over several commands: joined by each, closed only when told so."""
 
+import contextlib
 import logging
 import os
+import sys
 from functools import cache
 from itertools import filterfalse
 from pathlib import Path
@@ -28,8 +30,10 @@ def open_run() -> str:
     """Start a run in the project's experiment and leave it running."""
     import mlflow
 
-    run_id = mlflow.start_run().info.run_id
-    mlflow.end_run("RUNNING")
+    # With a server MLflow prints addresses, where scripts read the id.
+    with contextlib.redirect_stdout(sys.stderr):
+        run_id = mlflow.start_run().info.run_id
+        mlflow.end_run("RUNNING")
     return str(run_id)
 
 
