@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict
 
 Values = list[Any]
+ONLY = ""  # the column of a list of plain values, if a model has but one
 
 
 def iso_date(value: Any) -> Any:
@@ -117,6 +118,8 @@ class Schema:
             ValidationError: if a column is missing or a value is not what it must be.
         """
         given = dict.fromkeys(self.optional, [None] * rows) | given
+        if ONLY in given and len(self.columns) == 1:
+            given = dict.fromkeys(self.columns, given[ONLY])
         found = self._columns.validate_python(given, strict=not text)
         return [found[name] for name in self.columns]
 
