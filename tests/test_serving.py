@@ -688,9 +688,7 @@ def test_several_workers_share_port_and_figures_and_stop_together(
             return ask(url, "/invocations", {"instances": rows[:1]}).status
 
         with ThreadPoolExecutor(8) as pool:
-            assert set(pool.map(one, range(100))) <= {200, 503}
-            eventually(lambda: set(pool.map(one, range(20))) == {200})
-            assert set(pool.map(one, range(100))) == {200}
+            assert set(pool.map(one, range(200))) == {200}
         assert figure(url, "model_server_batch_rows_count") > 0
         process.terminate()
         process.wait(timeout=30)

@@ -105,6 +105,9 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, app: Any) -> AsyncIterator[None]:
         background = asyncio.create_task(self._run())
+        # Who is not ready must not take requests from a socket that others share.
+        while self.settings.workers > 1 and not (self.loaded or self.failure):
+            await asyncio.sleep(0.1)
         yield
         background.cancel()
         self.write_lines()
