@@ -213,6 +213,7 @@ print(client.get_version(), answer.get_predictions()["prediction"].tolist())
     assert json.loads(predictions) == [1] * 7
 
 
+@pytest.mark.run
 def test_kserves_client_works_unchanged(
     project: Project, url: str, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
