@@ -724,6 +724,19 @@ def test_a_model_that_cant_be_loaded_stops_the_server_with_one_sentence(
 
 
 @pytest.mark.run
+def test_a_token_file_without_a_token_opens_no_server(
+    project: Project, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    for file in (empty, tmp_path / "missing"):
+        done = project.run(
+            "kedro", "model", "serve", "--token-file", file, check=False, timeout=120
+        )
+        assert (done.returncode, f"no token in {file}" in done.stderr) == (1, True)
+
+
+@pytest.mark.run
 def test_numeric_libraries_are_told_one_thread_before_they_are_imported(
     project: Project,
 ) -> None:
