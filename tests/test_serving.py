@@ -213,6 +213,7 @@ print(client.get_version(), answer.get_predictions()["prediction"].tolist())
     assert json.loads(predictions) == [1] * 7
 
 
+@pytest.mark.run
 def test_kserves_client_works_unchanged(
     project: Project, url: str, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -688,9 +689,7 @@ def test_several_workers_share_port_and_figures_and_stop_together(
             return ask(url, "/invocations", {"instances": rows[:1]}).status
 
         with ThreadPoolExecutor(8) as pool:
-            assert set(pool.map(one, range(100))) <= {200, 503}
-            eventually(lambda: set(pool.map(one, range(20))) == {200})
-            assert set(pool.map(one, range(100))) == {200}
+            assert set(pool.map(one, range(200))) == {200}
         assert figure(url, "model_server_batch_rows_count") > 0
         process.terminate()
         process.wait(timeout=30)
@@ -722,6 +721,19 @@ def test_a_model_that_cant_be_loaded_stops_the_server_with_one_sentence(
         assert done.returncode == 1
         assert "Error: models:/nothing/1 can't be served" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.run
+def test_a_token_file_without_a_token_opens_no_server(
+    project: Project, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    for file in (empty, tmp_path / "missing"):
+        done = project.run(
+            "kedro", "model", "serve", "--token-file", file, check=False, timeout=120
+        )
+        assert (done.returncode, f"no token in {file}" in done.stderr) == (1, True)
 
 
 @pytest.mark.run

@@ -83,7 +83,7 @@ def read(served, body, kind="application/json"):
     bodies = serving("bodies")
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     try:
-        found = bodies.read_invocation(data, kind, served.schema, 100)
+        found = bodies.read_invocation(data, kind, 100)
         rows = found.rows(100)
         served.schema.check_params(found.params)
         columns = served.schema.check(found.columns, rows, found.text)
@@ -244,6 +244,12 @@ def test_all_json_forms_give_the_same_frame(served):
         status, frame = read(served, body)
         assert status == 200, (body, frame)
         pd.testing.assert_frame_equal(frame, expected)
+
+
+def test_a_list_of_values_is_the_only_column(small):
+    for body in ({"inputs": [1.0, 2.0]}, {"instances": [1.0, 2.0]}):
+        status, frame = read(small, body)
+        assert (status, frame["size"].tolist()) == (200, [1.0, 2.0])
 
 
 # Where we differ from MLflow on purpose; docs/serving.md has the same list.

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from time import perf_counter, time
@@ -24,7 +24,7 @@ from starlette.routing import Route
 from . import bodies, metrics
 from .openapi import PAGE, describe
 from .payload_log import PayloadLog
-from .schema import Output, Schema, reason_of, show
+from .schema import ONLY, Output, reason_of, show
 from .settings import Settings
 from .versions import Variant, choose
 
@@ -105,6 +105,9 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, app: Any) -> AsyncIterator[None]:
         background = asyncio.create_task(self._run())
+        # Who is not ready must not take requests from a socket that others share.
+        while self.settings.workers > 1 and not (self.loaded or self.failure):
+            await asyncio.sleep(0.1)
         yield
         background.cancel()
         self.write_lines()
@@ -185,10 +188,9 @@ class Application:
     async def invocations(self, request: Request) -> Response:
         """Answer MLflow's protocol."""
         kind = content_type(request, bodies.JSON, bodies.CSV, bodies.PARQUET)
-        body, most = await self._body(request), self.settings.max_rows
-        output = await self._predict(
-            request, lambda schema: bodies.read_invocation(body, kind, schema, most)
-        )
+        body = await self._body(request)
+        given = bodies.read_invocation(body, kind, self.settings.max_rows)
+        output = await self._predict(request, given)
         return answer({"predictions": output.predictions()})
 
     async def infer(self, request: Request) -> Response:
@@ -196,8 +198,8 @@ class Application:
         content_type(request, bodies.JSON)
         body = bodies.parse_json(await self._body(request))
         asked = bodies.Inference.model_validate(body, strict=True)
-        given, about = bodies.read_tensors(asked), request.scope["about"]
-        output = await self._predict(request, lambda schema: given, asked.id)
+        output = await self._predict(request, bodies.read_tensors(asked), asked.id)
+        about = request.scope["about"]
         found = {"model_name": self.settings.model_name, "id": asked.id or about["id"]}
         tensors = output.tensors([one.name for one in asked.outputs or []])
         return answer(found | {"model_version": about["version"], "outputs": tensors})
@@ -214,10 +216,7 @@ class Application:
         return bytes(body)
 
     async def _predict(
-        self,
-        request: Request,
-        read: Callable[[Schema], bodies.Instances],
-        key: str | None = None,
+        self, request: Request, given: bodies.Instances, key: str | None = None
     ) -> Output:
         """Check a request for the version that answers it, and wait for its turn."""
         about, settings = request.scope["about"], self.settings
@@ -226,10 +225,9 @@ class Application:
         served = choose(self._variants, settings, key, version)
         about |= {"variant": served.variant, "version": served.version}
         schema = served.schema
-        given = read(schema)
         about["rows"] = rows = given.rows(settings.max_rows)
         params = schema.check_params(given.params)
-        extra = given.columns.keys() - schema.columns.keys()
+        extra = given.columns.keys() - schema.columns.keys() - {ONLY}
         extra |= (given.params or {}).keys() - schema.params.keys()
         if extra:
             metrics.extra.inc(len(extra))

@@ -119,12 +119,10 @@ class Batcher:
             return [HTTPException(400, reason)]
 
     def _share(self, batch: list[Waiting]) -> list[Output]:
-        started = perf_counter()
         merged = zip(*(request.columns for request in batch), strict=True)
         frame = self._schema.frame([list(chain.from_iterable(v)) for v in merged])
         output = Output.of(self.predict(frame, batch[0].params), len(frame))
         metrics.batch_rows.observe(len(frame))
-        metrics.predict.observe(perf_counter() - started)
         if len(batch) == 1:
             return [output]
         if not output.aligned:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from .schema import Schema, Values, show
+from .schema import ONLY, Values, show
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
@@ -92,10 +92,10 @@ def parse_json(body: bytes) -> dict[str, Any]:
     return found
 
 
-def read_invocation(body: bytes, kind: str, schema: Schema, most: int) -> Instances:
+def read_invocation(body: bytes, kind: str, most: int) -> Instances:
     """Return the instances in a body of MLflow's protocol, by its content type."""
     if kind == JSON:
-        return read_json(parse_json(body), schema)
+        return read_json(parse_json(body))
     try:
         return read_csv(body) if kind == CSV else read_parquet(body, most)
     except (ValueError, OSError, csv.Error) as error:
@@ -122,7 +122,7 @@ def read_parquet(body: bytes, max_rows: int) -> Instances:
     return Instances(unique(list(columns)))
 
 
-def read_json(body: dict[str, Any], schema: Schema) -> Instances:
+def read_json(body: dict[str, Any]) -> Instances:
     """Return the instances of one of MLflow's four JSON forms."""
     forms = [form for form in FORMS if form in body]
     if len(forms) != 1:
@@ -136,9 +136,8 @@ def read_json(body: dict[str, Any], schema: Schema) -> Instances:
     if isinstance(data, list) and all(isinstance(row, dict) for row in data):
         names = dict.fromkeys(chain.from_iterable(data))
         return Instances({n: [row.get(n) for row in data] for n in names}, params)
-    if len(schema.columns) == 1 and form != "dataframe_records":
-        values = data if isinstance(data, list) else [data]
-        return Instances(dict.fromkeys(schema.columns, values), params)
+    if isinstance(data, list) and form != "dataframe_records":
+        return Instances({ONLY: data}, params)
     raise HTTPException(400, f"{form}: expects a list of objects, got {show(data)}.")
 
 

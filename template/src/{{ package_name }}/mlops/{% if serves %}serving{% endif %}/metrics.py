@@ -14,7 +14,6 @@ histogram = partial(prometheus.Histogram, namespace="model_server")
 gauge = partial(prometheus.Gauge, namespace="model_server")
 
 requests = histogram("request_seconds", "Time to answer", ANSWER, buckets=SECONDS)
-predict = histogram("predict_seconds", "Time of a prediction", buckets=SECONDS)
 batch_rows = histogram("batch_rows", "Rows predicted together", buckets=ROWS)
 extra = counter("extra", "Unknown columns and parameters")
 reloads = counter("reloads", "Changes of a version", ["result"])

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict
 
 Values = list[Any]
+ONLY = ""  # the column of a list of plain values, if a model has but one
 
 
 def iso_date(value: Any) -> Any:
@@ -25,6 +26,7 @@ def base64_bytes(value: Any) -> Any:
     return base64.b64decode(value, validate=True) if isinstance(value, str) else value
 
 
+TEXT = pd.StringDtype(na_value=np.nan)  # "str", which takes longer to look up
 FLOAT32, INT32, INT64 = float(np.finfo("float32").max), 2**31, 2**63
 Float = pydantic.FiniteFloat
 Float32 = Annotated[Float, Field(ge=-FLOAT32, le=FLOAT32)]
@@ -39,7 +41,7 @@ class Column(NamedTuple):
     """What values of a type must be, and what they become in a frame and a tensor."""
 
     type: Any
-    dtype: str
+    dtype: Any
     datatype: str
 
 
@@ -49,7 +51,7 @@ KINDS = {  # MLflow's types
     "long": Column(Int64, "int64", "INT64"),
     "integer": Column(Int32, "int32", "INT32"),
     "boolean": Column(bool, "bool", "BOOL"),
-    "string": Column(str, "str", "BYTES"),
+    "string": Column(str, TEXT, "BYTES"),
     "datetime": Column(Date, "datetime64[ns]", "BYTES"),
     "binary": Column(Binary, "object", "BYTES"),
 }
@@ -117,6 +119,8 @@ class Schema:
             ValidationError: if a column is missing or a value is not what it must be.
         """
         given = dict.fromkeys(self.optional, [None] * rows) | given
+        if ONLY in given and len(self.columns) == 1:
+            given = dict.fromkeys(self.columns, given[ONLY])
         found = self._columns.validate_python(given, strict=not text)
         return [found[name] for name in self.columns]
 
@@ -132,7 +136,7 @@ class Schema:
         """Return checked columns as the declared types, whatever the rows hold."""
         arrays = {}
         for (name, column), values in zip(self.columns.items(), columns, strict=True):
-            make: Any = pd.array if column.dtype == "str" else np.array
+            make: Any = pd.array if column.dtype is TEXT else np.array
             arrays[name] = make(values, dtype=column.dtype)
         return pd.DataFrame(arrays)
 
