@@ -19,6 +19,7 @@ from kedro.validation import DataValidationError, ParameterValidationError
 from omegaconf.errors import InterpolationResolutionError
 
 from .mlops.errors import BlueprintError, in_one_sentence
+from .mlops.promotion import command as promotion
 
 ONE_SENTENCE = (
     BlueprintError,
@@ -102,6 +103,10 @@ def serve(model_uri: str | None, host: str, port: int, env: str | None) -> None:
         if model_uri is None and version_of(name, "champion") is None:
             raise BlueprintError(no_alias(name, "champion"))
         serve_model(model_uri or f"models:/{name}@champion", host, port)
+
+
+for promotion_command in promotion.COMMANDS:
+    model.add_command(promotion_command)
 
 
 def require_pipelines(names: list[str]) -> None:
