@@ -134,7 +134,13 @@ def test_the_configuration_page_names_every_key_and_variable(
     page = (DOCS / "configuration.md").read_text("utf-8")
     base = rendered(**answers) / "conf" / "base"
     named = set(re.findall(r"`([^`\n]+)`", page))
-    for name in ("globals", "gates", "mlflow", "parameters_training"):
+    for name in (
+        "globals",
+        "gates",
+        "mlflow",
+        "parameters_training",
+        "parameters_evaluation",
+    ):
         text = (base / f"{name}.yml").read_text("utf-8")
         variables = set(re.findall(r"(?:MLFLOW|DATABRICKS)_[A-Z_]+", text))
         assert (set(list_keys(yaml.safe_load(text))) | variables) - named == set(), name

@@ -15,10 +15,17 @@ YOURS_AT_MOST = 1500
 # Lines of code of each promise in mlops/; what no other part claims is the core.
 PARTS = {
     "lineage": ("/lineage/", "/artifact_rules.", "/logging_rules.", "/masking."),
+    "promotion": ("/promotion/",),
     "retention": ("/retention/",),
     "serving": ("/serving/",),
 }
-CODE_AT_MOST = {"core": 400, "lineage": 997, "retention": 692, "serving": 1109}
+CODE_AT_MOST = {
+    "core": 400,
+    "lineage": 997,
+    "promotion": 1200,
+    "retention": 692,
+    "serving": 1109,
+}
 SAMPLE = '''"""A docstring
 
 of three lines."""

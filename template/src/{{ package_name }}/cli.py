@@ -23,6 +23,7 @@ from kedro.validation import DataValidationError, ParameterValidationError
 from omegaconf.errors import InterpolationResolutionError
 
 from .mlops.errors import BlueprintError, in_one_sentence
+from .mlops.promotion import command as promotion
 
 ONE_SENTENCE = (
     BlueprintError,
@@ -335,6 +336,10 @@ def status(as_json: bool, env: str | None) -> None:
             click.echo(json.dumps(found, default=asdict))
         else:
             show_status(found)
+
+
+for promotion_command in promotion.COMMANDS:
+    model.add_command(promotion_command)
 
 
 def require_pipelines(names: list[str]) -> None:

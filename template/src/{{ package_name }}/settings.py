@@ -8,6 +8,7 @@ from typing import Any
 from .mlops.guard import GuardHooks
 from .mlops.lineage.hook import LineageHooks
 from .mlops.packaging import PackagingHooks
+from .mlops.promotion.hooks import PromotionHooks
 from .mlops.stores import RESOLVERS
 from .mlops.tracking import TrackingHooks
 from .progress import ProgressHooks
@@ -27,6 +28,7 @@ HOOKS: tuple[Any, ...] = (
     LineageHooks(),
     TrackingHooks(),
     PackagingHooks(),
+    PromotionHooks(),
     GuardHooks(),
 )
 # Your own: a tuple of the same name in a file hooks.py beside this one.

@@ -56,6 +56,8 @@ class PackagingHooks:
         """Add signature, example and requirements; then prove and register it."""
         import mlflow
 
+        from .promotion.evaluation import introduce
+        from .promotion.versions import log_training_rows
         from .registry import register
 
         run = mlflow.active_run()
@@ -68,9 +70,11 @@ class PackagingHooks:
             logged = mlflow.last_logged_model()
             assert logged is not None  # noqa: S101 (kedro-mlflow has just logged it)
             check_answers(logged.model_id, expected)
+            log_training_rows(run.info.run_id, catalog.load("labels"))
             version, alias = register(
                 self._model_name, logged.model_id, self._first_serves
             )
+            introduce(self._model_name, version, alias)
             logger.info("Registered %s %s as %s", self._model_name, version, alias)
         except BaseException as error:
             mlflow.end_run("FAILED")

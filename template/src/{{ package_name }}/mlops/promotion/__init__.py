@@ -1,0 +1,1 @@
+"""From trained to trusted: evaluation, gates, approval, promotion and rollback."""
