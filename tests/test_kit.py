@@ -491,7 +491,7 @@ def test_the_build_sees_code_and_configuration_but_no_data_history_or_secrets(
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        (r"FROM \$\{BASE_IMAGE\} AS run", "FROM python AS run"),
+        (r"FROM \$\{BASE_IMAGE\} AS base", "FROM python AS base"),
         (r"useradd", "sudo useradd"),
         (r"WORKDIR /app", "WORKDIR app"),
         (r"with-settings pip install --no-cache-dir \S+", "pip install uv"),
@@ -586,7 +586,7 @@ def test_the_steps_of_the_image_give_one_in_which_kedro_runs(
     project: Project, tmp_path: Path
 ) -> None:
     build = Build(project.path, tmp_path)
-    build.until("run")
+    build.until("base")
     folder = tmp_path / "app"
     assert not (folder / "data").exists()
     assert not (folder / ".venv/bin/uv").exists()
