@@ -624,7 +624,7 @@ def test_settings_of_a_build_reach_pip_and_uv_only_where_they_are_given(
     rendered: Render, tmp_path: Path
 ) -> None:
     build = Build(rendered(), tmp_path)
-    (script,) = [body for *_, body in build.instructions if body]
+    script, *_ = [body for *_, body in build.instructions if body]
     program = tmp_path / "with-settings"
     program.write_text(build.below(script))
     names = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "PIP_CERT", "SSL_CERT_FILE")
