@@ -199,7 +199,7 @@ PINS = {
     "astral-sh/setup-uv": "digest",
     "boto3": "version",
     "Flask-WTF": "version",
-    "psycopg2-binary": "version",
+    "psycopg": "version",
     "uv": "version",
 }
 
@@ -269,7 +269,9 @@ def test_no_file_of_a_deployment_names_a_company_or_holds_a_secret(
     for name, path in files_of(rendered(**answers)).items():
         if name.startswith(("deploy/", ".github/", ".gitlab", "azure-", "Dockerfile")):
             text = path.read_text("utf-8")
-            named = set(re.findall(r"\w+://(?:[^/\s@]+@)?([a-z0-9.-]+[a-z0-9])", text))
+            named = set(
+                re.findall(r"[\w+]+://(?:[^/\s@]+@)?([a-z0-9.-]+[a-z0-9])", text)
+            )
             assert named <= HOSTS_NAMED, f"{name}: {named - HOSTS_NAMED}"
             assert not re.search(SECRET, text), name
 

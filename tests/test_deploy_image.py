@@ -234,6 +234,10 @@ def test_the_pod_of_the_server_answers_its_probes_and_drains(
         }
         running.wait_until(lambda: answers(urls["startupProbe"]))
         assert all(map(answers, urls.values()))
+        smoke = (project.path / "deploy/kubernetes/smoke.py").read_text()
+        asked = ("models:/mortgage_approval@champion", f"http://127.0.0.1:{port}")
+        said = project.run("python", "-", *asked, stdin=smoke).stdout
+        assert re.fullmatch(r"Version 1 answered \d+ rows.\n", said)
         started = time.monotonic()
         os.kill(running.first, signal.SIGTERM)
         running.wait_until(lambda: not answers(urls["readinessProbe"]))
