@@ -69,7 +69,7 @@ def write_question(name: str, question: dict[str, Any]) -> str:
     if "ask" in question:
         condition = str(question["ask"]).strip("{} ")
         lines += ["", f"Asked only if `{condition}`; `--data` answers it always."]
-    if rules := list_rules(question.get("validator", "")):
+    if rules := list_rules(list_validators(question)):
         lines += ["", "What a refused answer is told:", ""]
         lines += [f"- {rule}" for rule in rules]
     return "\n".join([*lines, ""])
@@ -90,7 +90,17 @@ def list_choices(question: dict[str, Any]) -> list[tuple[str, str]]:
         choices = {"Yes": "true", "No": "false"}
     if isinstance(choices, list):
         choices = {value: value for value in choices}
-    return [(str(value), str(label)) for label, value in choices.items()]
+    # A choice with a validator of its own is a mapping that holds the value.
+    values = {k: v["value"] if isinstance(v, dict) else v for k, v in choices.items()}
+    return [(str(value), str(label)) for label, value in values.items()]
+
+
+def list_validators(question: dict[str, Any]) -> str:
+    """Return what refuses an answer, whatever was chosen or one choice."""
+    choices = question.get("choices", {})
+    values = choices.values() if isinstance(choices, dict) else []
+    own = [choice["validator"] for choice in values if isinstance(choice, dict)]
+    return "{% %}".join([question.get("validator", ""), *own])
 
 
 def list_rules(validator: str) -> list[str]:

@@ -86,6 +86,17 @@ def test_data_wins_over_the_profile(rendered: Render) -> None:
     assert contents_of(served) == contents_of(rendered(profile="production"))
 
 
+def test_choices_that_do_not_fit_together_are_refused_with_a_sentence(
+    rendered: Render, render: Render
+) -> None:
+    with pytest.raises(ValueError, match="Pods can't reach a store on your machine"):
+        rendered(serving="kubernetes")
+    project = render(serving="kubernetes", tracking="server")
+    update(project, tracking="local")
+    assert stored_answers(project)["serving"] == "as the profile says"
+    assert not (project / "deploy").exists()
+
+
 @pytest.mark.run
 def test_what_the_profile_decides_follows_a_changed_profile(render: Render) -> None:
     project = render(profile="essentials")

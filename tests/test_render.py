@@ -195,7 +195,8 @@ def test_only_named_choices_render_alike(rendered: Render) -> None:
     for name, possible in variants.choices().items():
         by_content: dict[str, Any] = {}
         for value in possible:
-            contents = repr(contents_of(rendered(**{name: value})))
+            answers = variants.completed({name: value})
+            contents = repr(contents_of(rendered(**answers)))
             if contents in by_content:
                 alike.add((name, by_content[contents], value))
             by_content.setdefault(contents, value)

@@ -1,9 +1,15 @@
 """Which answers are tested: derived from copier.yml, so that no choice is forgotten."""
 
+import functools
+from contextlib import suppress
+from itertools import combinations
 from typing import Any
 
 import yaml
 from allpairspy import AllPairs
+from jinja2 import UndefinedError
+
+from scripts.questionnaire import JINJA
 
 from .support import ROOT
 
@@ -42,19 +48,67 @@ def _possible(question: dict[str, Any]) -> list[Any]:
     return [v["value"] if isinstance(v, dict) else v for v in values]
 
 
+@functools.cache
+def refusals() -> list[tuple[str, Any, Any]]:
+    """Return question, value and compiled validator of each choice that has one."""
+    return [
+        (name, choice["value"], JINJA.from_string(choice["validator"]))
+        for name, question in questionnaire().items()
+        if isinstance(listed := question.get("choices"), dict)
+        for choice in listed.values()
+        if isinstance(choice, dict)
+    ]
+
+
+def fit_together(answers: Answers) -> bool:
+    """Tell whether no choice's own validator refuses these answers, as far as given."""
+    for name, value, validator in refusals():
+        with suppress(UndefinedError):
+            if answers.get(name) == value and validator.render(answers).strip():
+                return False
+    return True
+
+
+def completed(answers: Answers) -> Answers:
+    """Return answers with the one other choice that they need to be accepted."""
+    defaults = {name: q.get("default") for name, q in questionnaire().items()}
+    others = [{}] + [{n: v} for n, values in choices().items() for v in values]
+    found = (answers | other for other in others if not answers.keys() & other.keys())
+    return next(one for one in found if fit_together(defaults | one))
+
+
+def pairs() -> list[Answers]:
+    """Return every two choices of two questions, but for those refused together."""
+    found = [
+        {one: value, other: another}
+        for (one, values), (other, others) in combinations(choices().items(), 2)
+        for value in values
+        for another in others
+    ]
+    return [pair for pair in found if fit_together(pair)]
+
+
 def all_pairs() -> list[Answers]:
     """Return answers in which every two choices of two questions meet at least once."""
     possible = choices()
-    return [
-        dict(zip(possible, row, strict=True)) for row in AllPairs(possible.values())
-    ]
+
+    def fits(row: list[Any]) -> bool:
+        return fit_together(dict(zip(possible, row, strict=False)))
+
+    found = AllPairs(possible.values(), filter_func=fits)
+    rows: list[Answers] = [dict(zip(possible, row, strict=True)) for row in found]
+    # With a filter, AllPairs leaves a few pairs out.
+    for pair in pairs():
+        if not any(row | pair == row for row in rows):
+            rows.append(next(row | pair for row in rows if fit_together(row | pair)))
+    return rows
 
 
 def single_choices() -> list[Answers]:
     """Return the defaults, and the defaults with one other choice, for each choice."""
     defaults = {name: q.get("default") for name, q in questionnaire().items()}
     return [{}] + [
-        {name: value}
+        completed({name: value})
         for name, possible in choices().items()
         for value in possible
         if value != defaults[name]
