@@ -75,9 +75,7 @@ def served(folder: Path, port: int):
             )
     command = ["uv", "run", "kedro", "model", "serve", "--port", str(port)]
     say(f"Serve: {' '.join(command)}")
-    server = subprocess.Popen(
-        command, cwd=folder, env=environment(), process_group=0
-    )
+    server = subprocess.Popen(command, cwd=folder, env=environment(), process_group=0)
     try:
         deadline = time.monotonic() + 120
         while not is_up(port):
