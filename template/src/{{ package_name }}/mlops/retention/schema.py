@@ -1,9 +1,9 @@
 """What `retention:` in artifacts.yml may say: who is kept, what happens to others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from math import inf
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ByteSize, Field, model_validator
 
@@ -78,9 +78,6 @@ class VersionRules(Keep):
     best: Annotated[list[Best], Field(max_length=0)] = []  # they have no metrics
 
 
-Named = TypeVar("Named", ExperimentRules, VersionRules)
-
-
 class RetentionRules(Rule):
     """The whole block; what no name matches is left alone."""
 
@@ -97,6 +94,6 @@ class RetentionRules(Rule):
                     yield ("retention", block, at, "name"), "never matches first"
 
 
-def first_match(rules: list[Named], name: str) -> Named | None:
-    """Return the first rule that matches a name."""
+def first_match(rules: Sequence[Any], name: str) -> Any:
+    """Return the first rule that matches a name, None if there is none."""
     return next((rule for rule in rules if fnmatchcase(name, rule.name)), None)
