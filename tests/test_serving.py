@@ -382,9 +382,7 @@ def test_what_is_not_there_is_said_so(
     assert (status == 405) == ("Allow" in answer.headers)
 
 
-def test_an_answer_on_a_kept_connection_waits_for_no_acknowledgement(
-    url: str, rows: list[dict[str, Any]]
-) -> None:
+def test_an_answer_on_a_kept_connection_waits_for_no_acknowledgement(url: str) -> None:
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     seconds = []
     for _ in range(60):
