@@ -86,6 +86,7 @@ def test_data_wins_over_the_profile(rendered: Render) -> None:
     assert contents_of(served) == contents_of(rendered(profile="production"))
 
 
+@pytest.mark.run
 def test_what_the_profile_decides_follows_a_changed_profile(render: Render) -> None:
     project = render(profile="essentials")
     update(project, profile="production")
@@ -94,6 +95,7 @@ def test_what_the_profile_decides_follows_a_changed_profile(render: Render) -> N
     assert of_the_template(project) == of_the_template(render(profile="production"))
 
 
+@pytest.mark.run
 def test_what_was_chosen_survives_a_changed_profile(render: Render) -> None:
     project = render(profile="production", serving="none")
     update(project, profile="regulated")
@@ -102,6 +104,7 @@ def test_what_was_chosen_survives_a_changed_profile(render: Render) -> None:
     assert of_the_template(project) == of_the_template(expected)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     "change", [{"task": "regression"}, {"example": False}], ids=["task", "example"]
 )
