@@ -21,8 +21,9 @@ package, name, versions = arguments
 client = mlflow.MlflowClient()
 client.create_registered_model(name)
 first = client.get_model_version(package, "1")
+model = first.source.removeprefix("models:/")
 for _ in range(int(versions)):
-    client.create_model_version(name, first.source, first.run_id)
+    client.create_model_version(name, first.source, first.run_id, model_id=model)
 client.set_registered_model_alias(name, "champion", "1")
 """
 # Every process imports once; its store is opened after the fork.
