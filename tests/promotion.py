@@ -14,7 +14,7 @@ from .support import Process, Project
 
 # Reads a line of arguments, runs the project's own commands, answers with a line.
 WORKER = """
-import contextlib, importlib, io, json, sys
+import contextlib, importlib, io, json, sys, traceback
 from pathlib import Path
 from kedro.framework.startup import bootstrap_project
 package = bootstrap_project(Path.cwd()).package_name
@@ -31,6 +31,9 @@ for line in sys.stdin:
                 cli.main(args=job["arguments"], prog_name="kedro")
         except SystemExit as end:
             code = end.code or 0
+        except Exception:
+            code = 1
+            traceback.print_exc()
     print("DONE", json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
 """
 STATE = """

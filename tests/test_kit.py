@@ -138,8 +138,8 @@ class Step:
 
 
 def pipeline_of(folder: Path, ci: str) -> Any:
-    """Return what the CI file of a rendered folder holds."""
-    (file,) = folder.glob(PIPELINES[ci][0])
+    """Return what the CI file of a rendered folder holds; promotion is another one."""
+    file = min(folder.glob(PIPELINES[ci][0]))
     return yaml.safe_load(file.read_text("utf-8"))
 
 
@@ -181,6 +181,7 @@ def test_every_host_runs_the_same_commands_as_people(rendered: Render) -> None:
             "pip install",
             "uv cache prune",
             "uv lock",
+            "uv run kedro model promote",  # GitHub's goes to the summary as well
         }
 
 
@@ -207,6 +208,7 @@ def test_every_step_works_in_a_locked_project(
             continue
         settings = {
             **step.env,
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
             "UV_VERSION": version_of_uv(project.path),
             "PATH": f"{tmp_path / 'agent' / 'bin'}{os.pathsep}{os.environ['PATH']}",
         }
@@ -223,6 +225,8 @@ def test_every_step_works_in_a_locked_project(
         executed.append(step.command)
     assert "uv sync --locked" in executed
     assert ("uv run kedro run" in executed) == (not once)
+    if not once:
+        assert "| roc_auc at least 0.7 " in (tmp_path / "summary.md").read_text()
 
 
 def version_of_uv(folder: Path) -> str:

@@ -12,7 +12,6 @@ import yaml
 from .promotion import Shell, shell
 from .support import ROOT, Project
 
-pytestmark = pytest.mark.run
 Worked = Callable[..., Project]
 
 # Half a model: what it predicts with is gone from the raw data's roles.
@@ -28,6 +27,7 @@ def opened(worked_project: Worked, tmp_path: Path) -> Iterator[Callable[..., She
         )
 
 
+@pytest.mark.run
 def test_the_whole_story_of_a_regulated_model(opened: Callable[..., Shell]) -> None:
     story = opened(profile="regulated")
     columns = story.project.path / "conf/base/parameters_data_processing.yml"
@@ -135,6 +135,7 @@ def test_the_whole_story_of_a_regulated_model(opened: Callable[..., Shell]) -> N
     assert "https://" not in report
 
 
+@pytest.mark.run
 def test_a_first_version_is_recorded_and_judged_by_its_floor(
     opened: Callable[..., Shell],
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_first_version_is_recorded_and_judged_by_its_floor(
     assert "gates.yml can't be used: treshold: Extra inputs" in refused
 
 
+@pytest.mark.run
 def test_gates_statistics_names_and_signatures_by_themselves(
     worked_project: Worked,
 ) -> None:
@@ -169,3 +171,22 @@ def test_gates_statistics_names_and_signatures_by_themselves(
     )
     print(done.stdout)
     assert " of 200 pairs promote" in done.stdout
+
+
+def test_promotion_in_ci_needs_a_release_and_refuses_through_its_pipe(
+    rendered: Callable[..., Path],
+) -> None:
+    file = rendered(tracking="server") / ".github" / "workflows" / "promotion.yml"
+    workflow = yaml.safe_load(file.read_text("utf-8"))
+    # GitHub runs an explicit bash with pipefail.
+    assert workflow["defaults"]["run"]["shell"] == "bash"
+    jobs = workflow["jobs"]
+    assert {name: job["environment"] for name, job in jobs.items()} == {
+        "train": "training",
+        "promote": "production",
+        "rollback": "production",
+    }
+    steps = [step["name"] for step in jobs["promote"]["steps"] if "run" in step]
+    ask = "Ask the served candidate before the alias moves"
+    assert steps.index(ask) < steps.index("Promote")
+    assert not (rendered() / ".github" / "workflows" / "promotion.yml").exists()

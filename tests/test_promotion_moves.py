@@ -14,18 +14,17 @@ from .support import Project
 
 pytestmark = pytest.mark.run
 
-# Versions of one name, without artifacts: moves look at the registry only.
+# Versions of another name, all of the same model: moves look at the registry only.
 REGISTER = """
 import mlflow
-name, versions, champion = arguments
+package, name, versions = arguments
 client = mlflow.MlflowClient()
 client.create_registered_model(name)
-run = client.create_run("0")
-for metric in ("roc_auc", "accuracy"):
-    client.log_metric(run.info.run_id, f"held_out.{metric}", 0.8)
+first = client.get_model_version(package, "1")
+model = first.source.removeprefix("models:/")
 for _ in range(int(versions)):
-    client.create_model_version(name, "file:///nowhere", run.info.run_id)
-client.set_registered_model_alias(name, "champion", champion)
+    client.create_model_version(name, first.source, first.run_id, model_id=model)
+client.set_registered_model_alias(name, "champion", "1")
 """
 # Every process imports once; its store is opened after the fork.
 RACE = """
@@ -97,7 +96,8 @@ def opened(
 
 def race(story: Shell, name: str, uri: str, rounds: int, rivals: int = 20) -> None:
     """Let rivals promote at once, round after round: one wins, all others are told."""
-    story.script(REGISTER, name, str(1 + rounds * rivals), "1")
+    versions = str(1 + rounds * rivals)
+    story.script(REGISTER, story.project.package, name, versions)
     done = story.project.run(
         "python", "-c", RACE, name, str(rivals), str(rounds), uri, timeout=600
     )

@@ -88,7 +88,9 @@ def approve(
         raise BlueprintError("An approval needs a name and a comment.")
     trainer = trainer_of(version_at(name, version))
     if not trainer:
-        raise BlueprintError(f"It is not known who trained {version}, so nobody can.")
+        raise BlueprintError(
+            f"Nobody can approve version {version}: it is not known who trained it."
+        )
     if person(by, gates.identities) == person(trainer, gates.identities):
         raise BlueprintError(
             f"{by} can't approve version {version}: {trainer} trained it."
