@@ -206,16 +206,20 @@ def run_load(project, port, clients, seconds, bodies) -> dict:
 
 
 def resident_megabytes(group: int) -> float:
-    """Return the resident memory of the largest process of a group."""
-    sizes = []
+    """Return the resident memory of a group's processes, shared pages counted once.
+
+    All of them are what a machine pays: MLflow's command stays beside its server.
+    """
+    kilobytes = 0
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if os.getpgid(int(folder.name)) == group:
-                pages = (folder / "statm").read_text().split()[1]
-                sizes.append(int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6)
+                lines = (folder / "smaps_rollup").read_text().splitlines()
+                (size,) = (line for line in lines if line.startswith("Pss:"))
+                kilobytes += int(size.split()[1])
         except (ProcessLookupError, FileNotFoundError):
             continue
-    return max(sizes)
+    return kilobytes * 1024 / 1e6
 
 
 def processor_seconds(group: int) -> float:

@@ -86,6 +86,7 @@ def test_data_wins_over_the_profile(rendered: Render) -> None:
     assert contents_of(served) == contents_of(rendered(profile="production"))
 
 
+@pytest.mark.run
 def test_choices_that_do_not_fit_together_are_refused_with_a_sentence(
     rendered: Render, render: Render
 ) -> None:
@@ -97,6 +98,7 @@ def test_choices_that_do_not_fit_together_are_refused_with_a_sentence(
     assert not (project / "deploy").exists()
 
 
+@pytest.mark.run
 def test_what_the_profile_decides_follows_a_changed_profile(render: Render) -> None:
     project = render(profile="essentials")
     update(project, profile="production")
@@ -105,6 +107,7 @@ def test_what_the_profile_decides_follows_a_changed_profile(render: Render) -> N
     assert of_the_template(project) == of_the_template(render(profile="production"))
 
 
+@pytest.mark.run
 def test_what_was_chosen_survives_a_changed_profile(render: Render) -> None:
     project = render(profile="production", serving="none")
     update(project, profile="regulated")
@@ -113,6 +116,7 @@ def test_what_was_chosen_survives_a_changed_profile(render: Render) -> None:
     assert of_the_template(project) == of_the_template(expected)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     "change", [{"task": "regression"}, {"example": False}], ids=["task", "example"]
 )

@@ -188,6 +188,7 @@ def test_rendering_warns_of_nothing(template: Path, tmp_path: Path) -> None:
     assert "Mortgage Approval is ready." in done.stderr
 
 
+@pytest.mark.run
 def test_only_named_choices_render_alike(rendered: Render) -> None:
     """A choice that changes nothing is no choice."""
     alike = set()

@@ -213,6 +213,7 @@ print(client.get_version(), answer.get_predictions()["prediction"].tolist())
     assert json.loads(predictions) == [1] * 7
 
 
+@pytest.mark.run
 def test_kserves_client_works_unchanged(
     project: Project, url: str, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -275,7 +276,7 @@ def test_the_open_inference_protocol_is_whole(
     name = project.package
     assert set(ask(url, "/v2").json) == {"name", "version", "extensions"}
     assert ask(url, "/v2/health/live").json == {"live": True}
-    assert ask(url, "/v2/health/ready").json == {"ready": True}
+    assert ask(url, "/v2/health/ready").json["ready"] is True
     model = ask(url, f"/v2/models/{name}").json
     assert model["versions"] == ["1"]
     assert [one["name"] for one in model["inputs"]] == list(rows[0])
@@ -298,13 +299,14 @@ def test_the_open_inference_protocol_is_whole(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"shape": [2]}, "shape should be"),
-        ({"shape": [True]}, "shape should be"),
-        ({"datatype": "BOOL"}, "expects FP64"),
-        ({"datatype": 5}, "expects FP64"),
-        ({"data": "x"}, "list 'data'"),
-        ({"data": [["x"]]}, "row 1"),
-        ({"name": None}, "expects a name"),
+        ({"shape": [2]}, "shape is [1] or [1, 1]"),
+        ({"shape": [True]}, "'inputs', item 1, 'shape', item 1"),
+        ({"shape": [1, 2]}, "shape is [1] or [1, 1]"),
+        ({"datatype": 5}, "'inputs', item 1, 'datatype'"),
+        ({"data": "x"}, "'inputs', item 1, 'data'"),
+        ({"data": [["x"]]}, "Column 'debt_to_income', row 1"),
+        ({"data": [True]}, "Column 'debt_to_income', row 1"),
+        ({"name": None}, "'inputs', item 1, 'name'"),
     ],
 )
 def test_a_wrong_tensor_is_refused_with_its_column(
@@ -352,41 +354,47 @@ def test_prometheus_finds_requests_batches_queue_and_version(
     assert ask(url, "/invocations", {"instances": rows[:1]}).status == 200
     text = ask(url, "/metrics").body.decode()
     for expected in (
-        'requests_total{route="invocations",status="200",variant="champion"}',
-        'request_seconds_count{route="invocations"}',
+        'request_seconds_count{route="invocations",status="200",variant="champion"}',
         "batch_rows_count",
         "queue 0.0",
-        'model{batching="True",compiled="True",variant="champion",version="1"} 1.0',
-        "registry_reachable 1.0",
+        'model{compiled="True",variant="champion",version="1"} 1.0',
     ):
         assert f"model_server_{expected}" in text
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status", "key"),
+    ("method", "path", "status"),
     [
-        ("GET", "/nothing", 404, "message"),
-        ("GET", "/invocations", 405, "message"),
-        ("DELETE", "/v2/models/other/infer", 405, "error"),
-        ("GET", "/v2/models/other", 404, "error"),
-        ("GET", "/v2/models/NAME/versions/9", 404, "error"),
-        ("POST", "/v2/models/NAME/versions/9/infer", 404, "error"),
+        ("GET", "/nothing", 404),
+        ("GET", "/invocations", 405),
+        ("DELETE", "/v2/models/NAME/infer", 405),
+        ("POST", "/v2/health/live", 405),
+        ("GET", "/v2/models/other", 404),
+        ("GET", "/v2/models/NAME/versions/9", 404),
     ],
 )
 def test_what_is_not_there_is_said_so(
-    project: Project, url: str, method: str, path: str, status: int, key: str
+    project: Project, url: str, method: str, path: str, status: int
 ) -> None:
     answer = ask(url, path.replace("NAME", project.package), {}, method)
     assert answer.status == status
-    assert key in answer.json
+    assert answer.json["message"] == answer.json["error"]
     assert (status == 405) == ("Allow" in answer.headers)
 
 
 # Limits -----------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["text/html", "", "application/json; charset=latin-1"])
+def test_another_content_type_is_refused(project: Project, url: str, kind: str) -> None:
+    for path in ("/invocations", f"/v2/models/{project.package}/infer"):
+        answer = ask(url, path, {}, Content_Type=kind)
+        assert (answer.status, repr(kind) in answer.json["message"]) == (415, True)
+
+
 def test_a_large_body_is_refused_before_it_is_sent(url: str) -> None:
     with connect(url) as sender:
         sender.sendall(
             b"POST /invocations HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Type: application/json\r\n"
             b"Content-Length: 1000000000\r\n\r\n"
         )
         sender.settimeout(5)
@@ -397,6 +405,7 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(url: str) -> None:
     with connect(url) as sender:
         sender.sendall(
             b"POST /invocations HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"
         )
         part = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
@@ -427,7 +436,8 @@ def test_a_slow_client_does_not_hold_others_up(
 ) -> None:
     with connect(url) as slow:
         slow.sendall(
-            b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"
+            b"POST /invocations HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
         )
         started = time.monotonic()
         assert ask(url, "/invocations", {"instances": rows[:1]}).status == 200
@@ -594,7 +604,7 @@ def test_alias_moves_lost_databases_and_signals_drop_no_request(
     project.ask(SECOND_VERSION, project.package)
     rows = rows_of(project)
     first = plain_answers(project, "champion")
-    moves = int(os.environ.get("ALIAS_MOVES", "4"))
+    moves = int(os.environ.get("ALIAS_MOVES", "2"))
     with running(project, "--reload-seconds", "0.2") as (url, process):
         found = Traffic(url, rows, first)
         project.ask(MOVE_ALIAS, project.package, str(moves), url)
@@ -602,10 +612,12 @@ def test_alias_moves_lost_databases_and_signals_drop_no_request(
         assert set(found.versions) == {"1", "2"}
         project.ask(BROKEN_VERSION, project.package)
         eventually(lambda: figure(url, 'model_server_reloads_total{result="failed"}'))
-        assert figure(url, "model_server_registry_reachable") == 1
+        project.ask(MOVE_ALIAS, project.package, "1", url)
+        failed = figure(url, 'model_server_reloads_total{result="failed"}')
         (project.path / "mlflow.db").write_bytes(b"This is no database. " * 1000)
-        eventually(lambda: not figure(url, "model_server_registry_reachable"))
-        assert not figure(url, "model_server_registry_reachable")
+        eventually(
+            lambda: figure(url, 'model_server_reloads_total{result="failed"}') > failed
+        )
         asked = sum(found.versions.values())
         time.sleep(1)
         assert sum(found.versions.values()) > asked
@@ -677,9 +689,7 @@ def test_several_workers_share_port_and_figures_and_stop_together(
             return ask(url, "/invocations", {"instances": rows[:1]}).status
 
         with ThreadPoolExecutor(8) as pool:
-            assert set(pool.map(one, range(100))) <= {200, 503}
-            eventually(lambda: set(pool.map(one, range(20))) == {200})
-            assert set(pool.map(one, range(100))) == {200}
+            assert set(pool.map(one, range(200))) == {200}
         assert figure(url, "model_server_batch_rows_count") > 0
         process.terminate()
         process.wait(timeout=30)
@@ -711,6 +721,19 @@ def test_a_model_that_cant_be_loaded_stops_the_server_with_one_sentence(
         assert done.returncode == 1
         assert "Error: models:/nothing/1 can't be served" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.run
+def test_a_token_file_without_a_token_opens_no_server(
+    project: Project, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    for file in (empty, tmp_path / "missing"):
+        done = project.run(
+            "kedro", "model", "serve", "--token-file", file, check=False, timeout=120
+        )
+        assert (done.returncode, f"no token in {file}" in done.stderr) == (1, True)
 
 
 @pytest.mark.run

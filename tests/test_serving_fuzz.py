@@ -33,7 +33,7 @@ def server(
 ) -> Iterator[tuple[str, int, Project, dict[str, Any]]]:
     """A server, its process, its project and a row that it answers."""
     project = worked_project()
-    with running(project, "--no-access-log", "--timeout", "10") as (url, process):
+    with running(project, "--timeout", "10") as (url, process):
         yield url, process.pid, project, rows_of(project)[0]
 
 

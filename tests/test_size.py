@@ -10,8 +10,8 @@ from .test_render import files_of
 
 Render = Callable[..., Path]
 YOURS_AT_MOST = 1500
-MLOPS_AT_MOST = 520  # it may only get smaller: 400 is the aim
-SERVER_AT_MOST = 1450
+MLOPS_AT_MOST = 400
+SERVER_AT_MOST = 1109
 SAMPLE = '''"""A docstring
 
 of three lines."""
@@ -73,7 +73,9 @@ def test_what_is_yours_holds_no_more_than_1500_lines(rendered: Render) -> None:
     assert sum(counts.values()) <= YOURS_AT_MOST
 
 
-def test_mlops_holds_no_more_than_520_lines_of_code(rendered: Render) -> None:
+def test_mlops_without_the_server_holds_no_more_than_400_lines_of_code(
+    rendered: Render,
+) -> None:
     texts = {
         name: path.read_text("utf-8")
         for name, path in files_of(rendered()).items()
@@ -90,11 +92,11 @@ def test_mlops_holds_no_more_than_520_lines_of_code(rendered: Render) -> None:
     assert sum(counts.values()) <= MLOPS_AT_MOST
 
 
-def test_the_server_holds_no_more_than_1450_lines_of_code(rendered: Render) -> None:
+def test_the_server_holds_no_more_than_1109_lines_of_code(rendered: Render) -> None:
     texts = [
         path.read_text("utf-8")
         for name, path in files_of(rendered()).items()
-        if "/mlops/serving/" in name
+        if "/mlops/serving/" in name and name.endswith(".py")
     ]
     assert len(texts) > 10
     assert sum(map(lines_of_code, texts)) <= SERVER_AT_MOST

@@ -19,11 +19,10 @@ OWN_LIGHT_MODULES = {
     f"{start_up.PACKAGE}.mlops.errors",
     f"{start_up.PACKAGE}.mlops.guard",
     f"{start_up.PACKAGE}.mlops.packaging",
-    f"{start_up.PACKAGE}.mlops.progress",
-    f"{start_up.PACKAGE}.mlops.quick",
-    f"{start_up.PACKAGE}.mlops.quiet",
     f"{start_up.PACKAGE}.mlops.stores",
     f"{start_up.PACKAGE}.mlops.tracking",
+    f"{start_up.PACKAGE}.progress",
+    f"{start_up.PACKAGE}.start_up",
 }
 MODULES_AFTER_HELP = """
 import sys
@@ -40,7 +39,9 @@ print("MODULES", *sys.modules)
 def imported_by_help(project: Project) -> set[str]:
     """Return the names of all modules that `kedro --help` imports in a project."""
     output = project.run("python", "-c", MODULES_AFTER_HELP).stdout
-    return set(output.rpartition("MODULES")[2].split())
+    names = set(output.rpartition("MODULES")[2].split())
+    # Tables that compiled modules share come and go; the modules themselves stay.
+    return {name for name in names if not name.startswith("_cython_")}
 
 
 @pytest.fixture(scope="module")

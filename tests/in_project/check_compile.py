@@ -18,7 +18,7 @@ def answer_of(served, rows, **params):
     values = rows.astype("object").where(rows.notna(), None)
     given = {name: values[name].tolist() for name in values}
     frame = schema.frame(schema.check(given, len(rows), False))
-    return served.batcher._model(frame, schema.check_params(params))
+    return served.batcher.predict(frame, schema.check_params(params))
 
 
 def plainly(rows, artifact, factor):

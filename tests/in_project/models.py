@@ -75,21 +75,13 @@ def save(folder, predict, example=EXAMPLE, params=None, signature=None, **more):
 
 def settings(**options):
     """Return settings as the command makes them."""
-    given = {"model_name": "m", "tracking_uri": "", "registry_uri": "", "env": None}
-    return serving("settings").Settings(model_uri="", tokens=(), **{**given, **options})
+    given = {"model_uri": "", "model_name": "m", "env": None, "tokens": ()}
+    return serving("settings").Settings(**given, **options)
 
 
 def load(uri, **options):
     """Load a model as the server does."""
-    loading, metrics = serving("loading"), shared_metrics()
-    return loading.load(uri, "1", settings(**options), metrics)
-
-
-def shared_metrics(found=[]):  # noqa: B006 (made once)
-    """Return the process's metrics."""
-    if not found:
-        found.append(serving("metrics").Metrics())
-    return found[0]
+    return serving("versions").load(uri, "champion", "1", settings(**options))
 
 
 def many_rows(count=300):

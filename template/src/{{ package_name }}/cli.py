@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ ONE_SENTENCE = (
     DatasetError,
     InterpolationResolutionError,
     MissingConfigException,
+    PackageNotFoundError,
     ParameterValidationError,
     yaml.YAMLError,
 )
@@ -105,13 +107,14 @@ def run_pipelines(**options: Any) -> None:
 def one_sentence_errors() -> Iterator[None]:
     """Show what can't be done as one sentence; close an interrupted run as FAILED."""
     from kedro_mlflow.pipeline.pipeline_ml import KedroMlflowPipelineMLError
+    from mlflow.exceptions import MlflowException
 
     from .mlops.tracking import end_active_run
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
-    except ONE_SENTENCE as error:
+    except (*ONE_SENTENCE, MlflowException) as error:
         raise click.ClickException(in_one_sentence(error)) from error
     except KedroMlflowPipelineMLError as error:
         raise click.ClickException(

@@ -7,10 +7,10 @@ from typing import Any
 
 from .mlops.guard import GuardHooks
 from .mlops.packaging import PackagingHooks
-from .mlops.progress import ProgressHooks
-from .mlops.quiet import ignore_known_warnings
 from .mlops.stores import RESOLVERS
 from .mlops.tracking import TrackingHooks
+from .progress import ProgressHooks
+from .start_up import ignore_known_warnings
 
 # Neither Kedro nor MLflow reports usage from this project unless asked to.
 os.environ.setdefault("DO_NOT_TRACK", "true")

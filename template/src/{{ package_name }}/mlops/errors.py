@@ -10,6 +10,7 @@ NOISE = {
     r"(?:Value error, )?(\S.*) \[type=.*\]": r"\1;",
     r"\s+For further information visit \S+": "",
     r"Failed while (\w+) data \w+ dataset .*?'(.*?)'.*\n": r"\1 \2 failed: ",
+    r"(?s)Failed to enforce schema of data .*Error: ": "The model can't score this: ",
     r"BlueprintError raised while resolving interpolation: ": "",
     r"\n\s+full_key: .*(\n\s+object_type=.*)?": "",
 }

@@ -10,6 +10,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from .errors import BlueprintError
+from .packaging import is_paired
 
 logger = logging.getLogger(__name__)
 SECONDS_TO_ANSWER = 10
@@ -38,35 +39,34 @@ class GuardHooks:
                 "catalog*.yml, or correct the name there."
             )
         from kedro.framework.project import pipelines
-        from kedro_mlflow.pipeline.pipeline_ml import PipelineML
 
         named = run_params["pipeline_names"] or []
-        paired = {k: p for k, p in pipelines.items() if isinstance(p, PipelineML)}
-        for name, whole in paired.items():
+        for name, whole in pipelines.items():
+            if not is_paired(whole):
+                continue
             fitting = set(whole.nodes) - set(whole.inference.nodes)
-            logs_model = isinstance(pipeline, PipelineML) and name in named
+            logs_model = is_paired(pipeline) and name in named
             if not (logs_model or fitting & set(pipeline.nodes)):
                 continue
-            alone = f"run it alone: `kedro run --pipelines {name}`"
-            if not isinstance(pipeline, PipelineML):
-                raise BlueprintError(
-                    f"'{name}' would lose its model when joined with others; {alone}."
-                )
-            if set(pipeline.nodes) != set(whole.nodes):
-                raise BlueprintError(
-                    f"A part of '{name}' would log no whole model; {alone}."
-                )
-            if "ParallelRunner" in run_params["runner"]:
-                raise BlueprintError(
-                    f"ParallelRunner can't track '{name}'; {alone}, "
-                    "with `--runner ThreadRunner` if its nodes should overlap."
-                )
-            if run_params["only_missing_outputs"]:
-                raise BlueprintError(
-                    f"--only-missing-outputs would log '{name}' without its metrics; "
-                    f"{alone}."
-                )
+            if reason := why_lossy(name, whole, pipeline, run_params):
+                alone = f"run it alone: `kedro run --pipelines {name}`"
+                raise BlueprintError(f"{reason}; {alone}.")
             warn_if_untraceable(Path(run_params["project_path"]))
+
+
+def why_lossy(
+    name: str, whole: Any, pipeline: Pipeline, run_params: dict[str, Any]
+) -> str | None:
+    """Return why a run would not log a paired pipeline whole, None if it would."""
+    if not is_paired(pipeline):
+        return f"'{name}' would lose its model when joined with others"
+    if set(pipeline.nodes) != set(whole.nodes):
+        return f"A part of '{name}' would log no whole model"
+    if "ParallelRunner" in run_params["runner"]:
+        return f"ParallelRunner can't track '{name}' (ThreadRunner can)"
+    if run_params["only_missing_outputs"]:
+        return f"--only-missing-outputs would log '{name}' without its metrics"
+    return None
 
 
 def require_answer(uri: str) -> None:

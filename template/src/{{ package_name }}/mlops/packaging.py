@@ -1,10 +1,10 @@
 """Log the trained pipeline as one self-contained model, prove it, register it."""
 
-import ast
 import functools
 import importlib.metadata
 import json
 import logging
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +14,7 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol, DataCatalog, MemoryDataset
+from kedro.io import CatalogProtocol, DataCatalog
 from kedro.runner import SequentialRunner
 
 from .errors import BlueprintError
@@ -23,6 +23,9 @@ from .tracking import fail_run
 logger = logging.getLogger(__name__)
 PACKAGE = __name__.partition(".")[0]
 EXAMPLE_ROWS = 5
+LATE_IMPORT = re.compile(
+    rf"^[ \t]+(from (\.|{PACKAGE}\b)|import {PACKAGE}\b).*", re.MULTILINE
+)
 
 
 class PackagingHooks:
@@ -32,7 +35,8 @@ class PackagingHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Read the registered model's name and whether a first version may serve."""
         self._model_name = context.config_loader["globals"]["registered_model"]
-        self._gates = context.config_loader["gates"]
+        gates = context.config_loader["gates"]
+        self._first_serves = gates["first_version"] == "serves"
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Any) -> None:
@@ -52,6 +56,8 @@ class PackagingHooks:
         """Add signature, example and requirements; then prove and register it."""
         import mlflow
 
+        from .registry import register
+
         run = mlflow.active_run()
         if run is None or not is_paired(pipeline):
             return (yield)
@@ -62,19 +68,16 @@ class PackagingHooks:
             logged = mlflow.last_logged_model()
             assert logged is not None  # noqa: S101 (kedro-mlflow has just logged it)
             check_answers(logged.model_id, expected)
-            self._register(logged.model_id)
+            version, alias = register(
+                self._model_name, logged.model_id, self._first_serves
+            )
+            logger.info("Registered %s %s as %s", self._model_name, version, alias)
         except BaseException as error:
             mlflow.end_run("FAILED")
+            # kedro-mlflow may have closed the run already, as finished.
             fail_run(run.info.run_id, error)
             raise
         return result
-
-    def _register(self, model_id: str) -> None:
-        from .registry import register
-
-        first_serves = self._gates["first_version"] == "serves"
-        version, alias = register(self._model_name, model_id, first_serves)
-        logger.info("Registered %s version %s as %s", self._model_name, version, alias)
 
 
 def is_paired(pipeline: Any) -> bool:
@@ -92,14 +95,11 @@ def describe(pipeline: Any, catalog: CatalogProtocol) -> tuple[dict[str, Any], A
         name: catalog.load(name)
         for name in pipeline.inference.inputs() - {pipeline.input_name}
     }
-    inputs = DataCatalog(
-        {
-            name: MemoryDataset(data)
-            for name, data in {**known, pipeline.input_name: example}.items()
-        }
-    )
-    outputs = SequentialRunner().run(pipeline.inference, inputs)
-    (expected,) = (dataset.load() for dataset in outputs.values())
+    inputs = DataCatalog()
+    for name, data in {**known, pipeline.input_name: example}.items():
+        inputs[name] = data
+    (output,) = SequentialRunner().run(pipeline.inference, inputs).values()
+    expected = output.load()
     params = {
         name.removeprefix("params:"): value
         for name, value in known.items()
@@ -116,24 +116,18 @@ def mix_rows(instances: Any, rows: int) -> Any:
     """Return rows whose columns are drawn separately, so that none is a real one."""
     import pandas as pd
 
-    return pd.DataFrame(
-        {
-            name: instances[name].sample(rows, replace=True, random_state=i).to_numpy()
-            for i, name in enumerate(instances.columns)
-        }
-    ).astype(instances.dtypes)
+    columns = [
+        instances[name].sample(rows, replace=True, random_state=i, ignore_index=True)
+        for i, name in enumerate(instances.columns)
+    ]
+    return pd.concat(columns, axis="columns")
 
 
 def requirements() -> list[str]:
     """Return what the project depends on and pickles need, as it is installed."""
     from packaging.requirements import Requirement
 
-    try:
-        declared = importlib.metadata.requires(PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError as error:
-        raise BlueprintError(
-            f"{PACKAGE} is not installed, so its requirements are unknown: `uv sync`."
-        ) from error
+    declared = importlib.metadata.requires(PACKAGE) or []
     wanted = [Requirement(line) for line in (*declared, "cloudpickle", "numpy")]
     return sorted(
         {
@@ -187,21 +181,8 @@ def refuse_late_imports(package: Path) -> None:
     for file in sorted(package.rglob("*.py")):
         if file.parent == package or "mlops" in file.parts:
             continue
-        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            if any(map(_imports_project, ast.walk(function))):
-                raise BlueprintError(
-                    f"{file}:{function.lineno}: {function.name} imports the project, "
-                    "so an old version would run new code: import it at the file's top."
-                )
-
-
-def _imports_project(statement: ast.AST) -> bool:
-    if isinstance(statement, ast.Import):
-        names = [alias.name for alias in statement.names]
-    elif isinstance(statement, ast.ImportFrom):
-        names = [PACKAGE if statement.level else statement.module or ""]
-    else:
-        names = []
-    return any(name.partition(".")[0] == PACKAGE for name in names)
+        if found := LATE_IMPORT.search(file.read_text(encoding="utf-8")):
+            raise BlueprintError(
+                f"{file}: `{found[0].strip()}` is not at the file's top, so an old "
+                "version would run new code: move it there."
+            )

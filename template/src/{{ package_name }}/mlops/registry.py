@@ -1,12 +1,13 @@
 """Registered versions and their aliases: who serves, and who comes next."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import mlflow
 from kedro.io import AbstractDataset, DatasetError
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import PyFuncModel, load_model
+from mlflow.pyfunc import load_model
 
 from .errors import BlueprintError
 
@@ -15,23 +16,8 @@ from .errors import BlueprintError
 class RegisteredModel:
     """A loaded version: ``predict`` answers with the code it was logged with."""
 
-    name: str
     version: str
-    model: PyFuncModel
-
-    def predict(self, instances: Any, params: dict[str, Any] | None = None) -> Any:
-        """Return the model's predictions for raw instances.
-
-        Raises:
-            BlueprintError: if the version was trained on other columns.
-        """
-        try:
-            return self.model.predict(instances, params=params)
-        except MlflowException as error:
-            raise BlueprintError(
-                f"{self.name} version {self.version} can't score these instances: "
-                f"{error.message.rpartition('Error: ')[2]}"
-            ) from error
+    predict: Callable[..., Any]
 
 
 class RegisteredModelDataset(AbstractDataset[Any, RegisteredModel]):
@@ -46,7 +32,7 @@ class RegisteredModelDataset(AbstractDataset[Any, RegisteredModel]):
         if version is None:
             raise BlueprintError(no_alias(self.name, self.alias))
         model = load_model(f"models:/{self.name}/{version}")
-        return RegisteredModel(self.name, version, model)
+        return RegisteredModel(version, model.predict)
 
     def save(self, data: Any) -> None:
         """Refuse: versions are registered by training."""

@@ -1,9 +1,7 @@
 """Where runs and models live: absolute addresses, whatever the working directory."""
 
-import functools
 import os
 from pathlib import Path
-from typing import Any
 
 from .errors import BlueprintError
 
@@ -16,30 +14,7 @@ def project_path() -> Path:
 
 def sqlite_uri(name: str) -> str:
     """Return the URI of a database file in the project's folder."""
-    path = project_path() / name
-    if not path.exists():
-        create_without_waiting(path)
-    return f"sqlite:///{path.as_posix()}"
-
-
-@functools.cache
-def create_without_waiting(path: Path) -> None:
-    """Let this process, which will create a database, not wait for the disk.
-
-    MLflow makes a new one in more than a thousand writes, each waited for. Until the
-    process ends, a power cut could spoil a database that held nothing before.
-    """
-    import sqlite3
-
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    @event.listens_for(Engine, "connect")
-    def switch_off(connection: Any, record: Any) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            (_, _, file), *_ = connection.execute("PRAGMA database_list")
-            if file and Path(file) == path:
-                connection.execute("PRAGMA synchronous = OFF")
+    return f"sqlite:///{(project_path() / name).as_posix()}"
 
 
 def folder_uri(name: str) -> str:

@@ -1,343 +1,279 @@
-"""The ASGI application: routes, limits, sign-in, labels and the access log."""
+"""The application: routes, limits, sign-in, labels and the access log."""
 
 import asyncio
-import hashlib
 import hmac
 import json
 import logging
 import re
 import uuid
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
 from time import perf_counter, time
 from typing import Any
 
-from .bodies import Instances, parse_json, read_invocation, read_tensors
-from .errors import Refused, show
-from .metrics import Metrics
-from .openapi import DOCS_PAGE, describe
-from .output import Output
+from mlflow.version import VERSION
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from . import bodies, metrics
+from .openapi import PAGE, describe
 from .payload_log import PayloadLog
+from .schema import ONLY, Output, reason_of, show
 from .settings import Settings
-from .variants import Split, Variant
+from .versions import Variant, choose
 
 logger = logging.getLogger(__name__)
-MODEL = r"/v2/models/(?P<name>[^/]+)"
-VERSION = rf"{MODEL}/versions/(?P<version>[^/]+)"
-JSON = "application/json"
-# Path, method, handler, content type.
-ROUTES = (
-    ("/invocations", "POST", "invocations", JSON),
-    (f"{MODEL}/infer", "POST", "infer", JSON),
-    (f"{VERSION}/infer", "POST", "infer", JSON),
-    ("/ping", "GET", "ping", JSON),
-    ("/health", "GET", "ping", JSON),
-    ("/v2/health/live", "GET", "live", JSON),
-    ("/v2/health/ready", "GET", "ready", JSON),
-    ("/version", "GET", "version", JSON),
-    ("/v2", "GET", "server", JSON),
-    (MODEL, "GET", "model", JSON),
-    (VERSION, "GET", "model", JSON),
-    (f"{MODEL}/ready", "GET", "model_ready", JSON),
-    (f"{VERSION}/ready", "GET", "model_ready", JSON),
-    ("/metrics", "GET", "metrics", "text/plain"),
-    ("/openapi.json", "GET", "openapi", JSON),
-    ("/docs", "GET", "docs", "text/html"),
-)
-OPEN = {"ping", "live", "ready"}  # probes carry no token
-LINGER_SECONDS = (
-    2  # read on after refusing a large body, so that the client hears of it
-)
-LOG_SECONDS = 0.1
-PATIENCE_SECONDS = 0.1  # from then on, watch whether the client is still there
-CODES = {400: "BAD_REQUEST", 404: "ENDPOINT_NOT_FOUND", 401: "UNAUTHENTICATED"}
+PROBES = {"/ping", "/health", "/v2/health/live", "/v2/health/ready"}  # need no token
+REFUSED = (HTTPException, ValidationError, ClientDisconnect, Exception)
+UNANSWERED = 499  # in the log: the client went away first
+PATIENCE_SECONDS = 0.1  # between two looks whether the client is still there
 
 
-class Request:
-    """What a handler needs of a request, and leaves for its labels and the log."""
+def answer(body: Any, status: int = 200, headers: Any = None) -> Response:
+    """Return a response of JSON."""
+    return Response(json.dumps(body, default=str), status, headers, bodies.JSON)
 
-    def __init__(self, scope: Any, receive: Any) -> None:
-        self.path, self.method, self.receive = scope["path"], scope["method"], receive
-        self.headers = {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}
-        given = self.headers.get("x-request-id", "")
-        named = re.fullmatch(r"[\w.:/+=-]{1,128}", given, re.ASCII)
-        self.id = given if named else uuid.uuid4().hex
-        self.found: dict[str, str] = {}
-        self.route = self.variant = self.version = ""
-        self.rows = 0
+
+def content_type(request: Request, *known: str) -> str:
+    """Return what a body is; refuse what is not known, or not UTF-8."""
+    given = request.headers.get("content-type", "")
+    kind, _, charset = given.lower().replace('"', "").partition(";")
+    if kind not in known or charset.strip() not in ("", "charset=utf-8"):
+        raise HTTPException(415, f"Send {' or '.join(known)}, not {show(given)}.")
+    return kind
+
+
+async def refuse(request: Request, error: Any) -> Response:
+    """Return the reason, where clients of both protocols look for it."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=UNANSWERED)  # nobody is there to read it
+    if isinstance(error, ValidationError):
+        error = HTTPException(400, reason_of(error))
+    elif not isinstance(error, HTTPException):  # uvicorn logs it
+        id_ = request.scope["about"]["id"]
+        error = HTTPException(500, f"It failed; look for {id_} in the log.")
+    code, reason = HTTPStatus(error.status_code).name, error.detail
+    body = {"error_code": code, "message": reason, "error": reason}
+    return answer(body, error.status_code, error.headers)
 
 
 class Application:
     """Answers for the champion, and for the challenger's share of the traffic."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.metrics = settings, Metrics()
-        self.ready = self.stopping = False
+        self.settings, name = settings, settings.model_name
+        self.loaded = self.stopping = False
         self.failure: BaseException | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._routes = [(re.compile(one[0]), one) for one in ROUTES]
-        self._tokens = [hashlib.sha256(t.encode()).digest() for t in settings.tokens]
-        self._split_by = settings.split_by.lower()
-        uris = {"champion": settings.model_uri}
-        if settings.challenger_share:
-            uris["challenger"] = f"models:/{settings.model_name}@challenger"
-        variants = [Variant(k, uri, settings, self.metrics) for k, uri in uris.items()]
-        self.split = Split(variants, settings)
-        self.payloads = PayloadLog(settings, self.metrics)
         self._lines: list[str] = []
+        self._variants = [Variant("champion", settings.model_uri, settings)]
+        if settings.challenger_share:
+            uri = f"models:/{name}@challenger"
+            self._variants.append(Variant("challenger", uri, settings))
+        self._payloads = PayloadLog(settings)
+        server = {"name": "kedro-model-serve", "version": "2", "extensions": []}
+        fixed = {
+            "/v2": answer(server),
+            "/v2/health/live": answer({"live": True}),
+            "/version": Response(VERSION, media_type=bodies.JSON),
+            "/docs": HTMLResponse(PAGE),
+        }
+        found = {
+            "/ping": self.ready,
+            "/health": self.ready,
+            "/v2/health/ready": self.ready,
+            "/metrics": self.metrics,
+            "/openapi.json": self.openapi,
+        }
+        posted = {"/invocations": self.invocations}
+        for model in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{{version}}"):
+            found |= {model: self.model, f"{model}/ready": self.ready}
+            posted[f"{model}/infer"] = self.infer
+        routes = [Route(path, one, methods=["POST"]) for path, one in posted.items()]
+        routes += [Route(p, one, methods=["GET"]) for p, one in (found | fixed).items()]
+        refused: Any = dict.fromkeys(REFUSED, refuse)
+        self._app = Starlette(
+            routes=routes, exception_handlers=refused, lifespan=self._lifespan
+        )
+        self._app.router.redirect_slashes = False
 
-    async def start(self) -> None:
+    @asynccontextmanager
+    async def _lifespan(self, app: Any) -> AsyncIterator[None]:
+        background = asyncio.create_task(self._run())
+        # Who is not ready must not take requests from a socket that others share.
+        while self.settings.workers > 1 and not (self.loaded or self.failure):
+            await asyncio.sleep(0.1)
+        yield
+        background.cancel()
+        self.write_lines()
+        await self._payloads.write()
+        metrics.close()
+
+    async def _run(self) -> None:
         """Load the models while the server already says that it is not ready."""
         try:
-            for variant in self.split.variants:
+            for variant in self._variants:
                 await variant.refresh()
-            self.ready = True
         except Exception as error:
-            logger.debug("Not loaded", exc_info=True)
             self.failure = error
-        for variant in self.split.variants:
-            self._tasks.append(asyncio.create_task(variant.follow()))
-
-    async def close(self) -> None:
-        """Stop following aliases, and write what the payload log still holds."""
-        for task in self._tasks:
-            task.cancel()
-        if self._lines:
-            self._log()
-        await asyncio.to_thread(self.payloads.close)
-        self.metrics.close()
+            return
+        self.loaded = True
+        follow = [variant.follow() for variant in self._variants]
+        await asyncio.gather(self._payloads.run(), *follow)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request, or take part in start and stop."""
-        if scope["type"] == "http":
-            await self._respond(Request(scope, receive), send)
-        elif scope["type"] == "lifespan":
-            while (await receive())["type"] == "lifespan.startup":
-                self._tasks.append(asyncio.create_task(self.start()))
-                await send({"type": "lifespan.startup.complete"})
-            await self.close()
-            await send({"type": "lifespan.shutdown.complete"})
+        """Answer one request, labelled and logged; or take part in start and stop."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, headers = perf_counter(), Headers(scope=scope)
+        id_ = headers.get("x-request-id", "")
+        if not re.fullmatch(r"[\w.:/+=-]{1,128}", id_, re.ASCII):
+            id_ = uuid.uuid4().hex
+        about = {"time": round(time(), 3), "id": id_, "method": scope["method"]}
+        about |= {"path": scope["path"], "status": UNANSWERED, "rows": 0}
+        scope["about"] = about = about | {"version": "", "variant": ""}
 
-    async def _respond(self, request: Request, send: Any) -> None:
-        started, status, headers = perf_counter(), 200, {"content-type": JSON}
-        try:
-            body = await self._answer(request, headers)
-        except ConnectionError:
-            return  # the client went away: nobody to answer
-        except Exception as error:
-            if not isinstance(error, Refused):
-                logger.exception("Request %s failed", request.id)
-                error = Refused(500, f"It failed; see {request.id} in the log.")
-            status, reason = error.status, str(error)
-            headers |= {"content-type": JSON} | error.headers
-            code = CODES.get(status, "REQUEST_LIMIT_EXCEEDED")
-            body = {"error": reason}
-            if not request.path.startswith("/v2"):
-                body = {"error_code": code, "message": reason}
-        await self._send(request, send, status, body, headers)
-        seconds = perf_counter() - started
-        self.metrics.requests.labels(request.route, status, request.variant).inc()
-        self.metrics.seconds.labels(request.route).observe(seconds)
-        if self.settings.access_log:
-            if not self._lines:
-                asyncio.get_running_loop().call_later(LOG_SECONDS, self._log)
-            line = {"time": round(time(), 3), "id": request.id, "path": request.path}
-            line |= {"method": request.method, "status": status, "rows": request.rows}
-            line |= {"ms": round(seconds * 1e3, 2), "version": request.version}
-            self._lines.append(json.dumps(line | {"variant": request.variant}))
+        async def labelled(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                about["status"] = message["status"]
+                labels = [(b"x-request-id", id_.encode())]
+                if about["version"]:
+                    labels.append((b"x-model-version", about["version"].encode()))
+                    labels.append((b"x-model-variant", about["variant"].encode()))
+                if self.stopping:
+                    labels.append((b"connection", b"close"))
+                message["headers"] = [*message["headers"], *labels]
+            await send(message)
 
-    def _log(self) -> None:
-        """Write the lines of a moment at once: a line costs more than its request."""
-        print(*self._lines, sep="\n", flush=True)  # noqa: T201
-        self._lines.clear()
-
-    async def _answer(self, request: Request, headers: dict[str, str]) -> Any:
-        allowed = set()
-        for pattern, (_, method, handler, content) in self._routes:
-            if (match := pattern.fullmatch(request.path.rstrip("/"))) is None:
-                continue
-            if request.method not in (method, method.replace("GET", "HEAD")):
-                allowed.add(method)
-                continue
-            request.found, request.route = match.groupdict(), handler
-            headers["content-type"] = content
-            if handler not in OPEN:
-                self._require_token(request.headers)
-            name = request.found.get("name", self.settings.model_name)
-            if name != self.settings.model_name:
-                raise Refused(404, f"There is no model {show(name)}.")
-            return await getattr(self, f"_{handler}")(request)
-        if allowed:
-            raise Refused(405, f"Use {' or '.join(allowed)}.", allow=", ".join(allowed))
-        raise Refused(404, "There is nothing here; /docs lists what there is.")
-
-    def _require_token(self, headers: dict[str, str]) -> None:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        token = token if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        given = hashlib.sha256(token.strip().encode()).digest()
-        right = [hmac.compare_digest(given, expected) for expected in self._tokens]
-        if right and not any(right):
-            raise Refused(401, "A valid token is needed.", www_authenticate="Bearer")
-
-    async def _send(
-        self, request: Request, send: Any, status: int, body: Any, headers: Any
-    ) -> None:
-        plain = json.dumps(body, default=str).encode
-        data = body if isinstance(body, bytes) else plain()
-        headers |= {"content-length": str(len(data)), "x-request-id": request.id}
-        if request.version:
-            headers["x-model-version"] = request.version
-            headers["x-model-variant"] = request.variant
-        if self.stopping or status in (408, 413):
-            headers["connection"] = "close"
-        raw = [(k.encode(), v.encode("latin-1")) for k, v in headers.items()]
-        await send({"type": "http.response.start", "status": status, "headers": raw})
-        large = status == 413
-        await send({"type": "http.response.body", "body": data, "more_body": large})
-        if large:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LINGER_SECONDS):
-                    while (await request.receive()).get("more_body"):
-                        pass
-            await send({"type": "http.response.body"})
-
-    async def _body(self, request: Request) -> bytes:
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise Refused(415, "Content-Encoding: only identity is read.")
-        limit = self.settings.max_body_bytes
-        size = int(request.headers.get("content-length", 0))
-        chunks: list[bytes] = []
+        app: Any = self._app
+        if scope["path"] not in PROBES and not self._signed_in(headers):
+            error = HTTPException(401, "Send a token.", {"www-authenticate": "Bearer"})
+            app = await refuse(Request(scope), error)
         try:
             async with asyncio.timeout(self.settings.timeout):
-                more = size <= limit
-                while more:
-                    message = await request.receive()
-                    if message["type"] == "http.disconnect":
-                        raise ConnectionError
-                    chunks.append(message.get("body", b""))
-                    size = sum(map(len, chunks))
-                    more = message.get("more_body", False) and size <= limit
-        except TimeoutError as error:
-            raise Refused(408, "The body did not arrive in time.") from error
-        if size > limit:
-            raise Refused(413, f"A body holds at most {limit} bytes.")
-        return b"".join(chunks)
+                await app(scope, receive, labelled)
+        except TimeoutError:
+            if about["status"] == UNANSWERED:
+                # The client was too slow to ask, or the model to answer.
+                status, reason = 504 if about["rows"] else 408, "It took too long."
+                error = HTTPException(status, reason, {"connection": "close"})
+                await (await refuse(Request(scope), error))(scope, receive, labelled)
+        finally:
+            seconds = perf_counter() - started
+            route = getattr(scope.get("endpoint"), "__name__", "")
+            labels = (route, about["status"], about["variant"])
+            metrics.requests.labels(*labels).observe(seconds)
+            self._lines.append(json.dumps(about | {"ms": round(seconds * 1e3, 2)}))
 
-    async def _predict(self, request: Request, read: Any, key: str = "") -> Output:
+    def write_lines(self) -> None:
+        """Write the lines of a moment at once: a line costs more than its request."""
+        if self._lines:
+            print(*self._lines, sep="\n", flush=True)  # noqa: T201
+            self._lines.clear()
+
+    def _signed_in(self, headers: Headers) -> bool:
+        if not (tokens := self.settings.tokens):
+            return True
+        token = headers.get("authorization", "").partition(" ")[2]
+        given = headers.get("x-api-key", token).encode()
+        # All of them, so that the time does not tell which one is close.
+        return any([hmac.compare_digest(given, one.encode()) for one in tokens])
+
+    async def invocations(self, request: Request) -> Response:
+        """Answer MLflow's protocol."""
+        kind = content_type(request, bodies.JSON, bodies.CSV, bodies.PARQUET)
+        body = await self._body(request)
+        given = bodies.read_invocation(body, kind, self.settings.max_rows)
+        output = await self._predict(request, given)
+        return answer({"predictions": output.predictions()})
+
+    async def infer(self, request: Request) -> Response:
+        """Answer the open inference protocol."""
+        content_type(request, bodies.JSON)
+        body = bodies.parse_json(await self._body(request))
+        asked = bodies.Inference.model_validate(body, strict=True)
+        output = await self._predict(request, bodies.read_tensors(asked), asked.id)
+        about = request.scope["about"]
+        found = {"model_name": self.settings.model_name, "id": asked.id or about["id"]}
+        tensors = output.tensors([one.name for one in asked.outputs or []])
+        return answer(found | {"model_version": about["version"], "outputs": tensors})
+
+    async def _body(self, request: Request) -> bytes:
+        limit, body = self.settings.max_body_bytes, bytearray()
+        large = HTTPException(413, f"A body holds at most {limit} bytes.")
+        if int(request.headers.get("content-length", 0)) > limit:
+            raise large
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                raise large
+        return bytes(body)
+
+    async def _predict(
+        self, request: Request, given: bodies.Instances, key: str | None = None
+    ) -> Output:
         """Check a request for the version that answers it, and wait for its turn."""
-        key = request.headers.get(self._split_by) or key or request.id
-        variant, served = self.split.choose(key, request.found.get("version"))
-        request.variant, request.version = variant, served.version
+        about, settings = request.scope["about"], self.settings
+        key = request.headers.get(settings.split_by) or key or about["id"]
+        version = request.path_params.get("version")
+        served = choose(self._variants, settings, key, version)
+        about |= {"variant": served.variant, "version": served.version}
         schema = served.schema
-        instances: Instances = read(schema)
-        request.rows = instances.rows
-        if not 0 < instances.rows <= self.settings.max_rows:
-            reason = f"A request holds 1 to {self.settings.max_rows} rows."
-            raise Refused(413 if instances.rows else 400, reason)
-        given = instances.params if isinstance(instances.params, dict) else {}
-        if (
-            extra := instances.columns.keys() - schema.names
-            | given.keys() - schema.params
-        ):
-            self.metrics.extra.inc(len(extra))
-            if self.settings.strict:
-                raise Refused(400, f"{show(min(extra))} is not in the signature.")
-        params = schema.check_params(instances.params)
-        columns = schema.check(instances.columns, instances.rows, instances.text)
-        answer = served.batcher.submit(columns, instances.rows, params)
-        output = await self._wait(request, answer)
-        if self.payloads.wants():
-            about = {"request_id": request.id, "split_key": key}
-            about |= {"model_version": served.version, "variant": variant}
-            self.payloads.add(about, schema, columns, output)
+        about["rows"] = rows = given.rows(settings.max_rows)
+        params = schema.check_params(given.params)
+        extra = given.columns.keys() - schema.columns.keys() - {ONLY}
+        extra |= (given.params or {}).keys() - schema.params.keys()
+        if extra:
+            metrics.extra.inc(len(extra))
+            if settings.strict:
+                reason = f"{show(min(extra))} is not in the signature."
+                raise HTTPException(400, reason)
+        columns = schema.check(given.columns, rows, given.text)
+        output = await self._wait(request, served.batcher.submit(columns, rows, params))
+        names = {"request_id": about["id"], "split_key": key}
+        names |= {"model_version": served.version, "variant": served.variant}
+        inputs = zip(schema.columns, columns, strict=True)
+        self._payloads.add(names, rows, inputs, output)
         return output
 
-    async def _wait(self, request: Request, answer: asyncio.Future[Output]) -> Output:
-        patience = min(PATIENCE_SECONDS, self.settings.timeout)
-        await asyncio.wait({answer}, timeout=patience)
-        if not answer.done():
-            left = self.settings.timeout - patience
-            gone = asyncio.ensure_future(request.receive())
-            first = asyncio.FIRST_COMPLETED
-            await asyncio.wait({answer, gone}, timeout=left, return_when=first)
-            if not answer.done():
-                answer.cancel()
-                if gone.done():
-                    raise ConnectionError
-            gone.cancel()
-            if answer.cancelled():
-                raise Refused(504, f"No answer within {self.settings.timeout} s.")
-        if (error := answer.exception()) is None:
-            return answer.result()
-        logger.warning("Request %s: the model failed", request.id, exc_info=error)
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        raise Refused(400, f"The model can't answer these rows: {reason}")
+    async def _wait(self, request: Request, waited: asyncio.Future[Output]) -> Output:
+        try:
+            while not waited.done():
+                await asyncio.wait({waited}, timeout=PATIENCE_SECONDS)
+                if not waited.done() and await request.is_disconnected():
+                    raise ClientDisconnect
+            return waited.result()
+        finally:
+            waited.cancel()
 
-    async def _invocations(self, request: Request) -> Any:
-        body = await self._body(request)
-        kind, limit = request.headers.get("content-type", ""), self.settings.max_rows
-        output = await self._predict(
-            request, lambda schema: read_invocation(body, kind, schema, limit)
-        )
-        return {"predictions": output.predictions()}
+    async def ready(self, request: Request) -> Response:
+        """Say whether requests may come."""
+        self._served(request)
+        if self.stopping or not self.loaded:
+            raise HTTPException(503, "Not ready.", {"retry-after": "1"})
+        return answer({"name": self.settings.model_name, "ready": True})
 
-    async def _infer(self, request: Request) -> Any:
-        data = await self._body(request)
-        kind = (
-            request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-        )
-        if kind != JSON:
-            raise Refused(415, f"Content-Type must be {JSON}, not {show(kind)}.")
-        body = parse_json(data)
-        key = str(body.get("id", ""))
-        output = await self._predict(request, lambda s: read_tensors(body, s), key)
-        model = {
-            "model_name": self.settings.model_name,
-            "model_version": request.version,
-        }
-        tensors = output.tensors(body.get("outputs"))
-        return model | {"id": body.get("id", request.id), "outputs": tensors}
+    def _served(self, request: Request) -> Any:
+        version = request.path_params.get("version")
+        return choose(self._variants, self.settings, "", version)
 
-    def _require_ready(self) -> None:
-        if self.stopping or not self.ready:
-            raise Refused(503, "The server is not ready.", retry_after="1")
+    async def model(self, request: Request) -> Response:
+        """Name the model's versions, inputs and outputs."""
+        about = {"name": self.settings.model_name, "platform": "mlflow_kedro"}
+        tensors = self._served(request).schema.tensors()
+        found = [one.served.version for one in self._variants if one.served]
+        return answer(about | {"versions": found} | tensors)
 
-    async def _ping(self, request: Request) -> Any:
-        self._require_ready()
-        return b"\n"
+    async def metrics(self, request: Request) -> Response:
+        """Give Prometheus its figures."""
+        return Response(metrics.text(), media_type="text/plain")
 
-    async def _live(self, request: Request) -> Any:
-        return {"live": True}
-
-    async def _ready(self, request: Request) -> Any:
-        self._require_ready()
-        return {"ready": True}
-
-    async def _version(self, request: Request) -> Any:
-        from mlflow.version import VERSION
-
-        return VERSION.encode()
-
-    async def _server(self, request: Request) -> Any:
-        return {"name": "kedro-model-serve", "version": "2", "extensions": []}
-
-    async def _model(self, request: Request) -> Any:
-        _, served = self.split.choose("", request.found.get("version"))
-        versions = [one.served.version for one in self.split.variants if one.served]
-        about = {"name": self.settings.model_name, "versions": versions}
-        return about | {"platform": "mlflow_kedro"} | served.schema.tensors()
-
-    async def _model_ready(self, request: Request) -> Any:
-        self._require_ready()
-        self.split.choose("", request.found.get("version"))
-        return {"name": self.settings.model_name, "ready": True}
-
-    async def _metrics(self, request: Request) -> Any:
-        return self.metrics.text()
-
-    async def _openapi(self, request: Request) -> Any:
-        _, served = self.split.choose("", None)
-        name = self.settings.model_name
-        return describe(name, served.version, served.schema, ROUTES)
-
-    async def _docs(self, request: Request) -> Any:
-        return DOCS_PAGE.encode()
+    async def openapi(self, request: Request) -> Response:
+        """Describe the paths, with the columns of the model that serves."""
+        return answer(describe(self.settings.model_name, self._served(request)))

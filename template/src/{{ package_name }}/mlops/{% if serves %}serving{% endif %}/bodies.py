@@ -1,22 +1,49 @@
 """Request bodies as columns: MLflow's JSON forms, CSV, Parquet, and tensors."""
 
+import csv
 import io
 import json
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from .errors import Refused, show
-from .schema import Schema, Values
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from .schema import ONLY, Values, show
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-# A column takes tensors of these types, by the start of its own.
-TAKES = {
-    "FP": ("FP", "INT", "UINT"),
-    "IN": ("INT", "UINT"),
-    "BO": ("BOOL",),
-    "BY": ("BYTES",),
-}
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
+
+
+class Split(BaseModel, title="dataframe_split"):
+    """Names and rows; the index is not part of a request."""
+
+    columns: list[str]
+    data: list[Values]
+
+
+class Named(BaseModel):
+    """An output that is asked for."""
+
+    name: str
+
+
+class Tensor(Named):
+    """A column, in the open inference protocol."""
+
+    datatype: str
+    shape: list[int]
+    data: Values
+
+
+class Inference(BaseModel, title="Body"):
+    """A request of the open inference protocol."""
+
+    id: str | None = None
+    inputs: list[Tensor]
+    outputs: list[Named] | None = None
+    parameters: Any = None
 
 
 @dataclass(frozen=True)
@@ -27,86 +54,80 @@ class Instances:
     params: Any = None
     text: bool = False  # CSV: numbers are written as text
 
-    def __post_init__(self) -> None:
-        if len({len(values) for values in self.columns.values()}) > 1:
-            raise Refused(400, "The columns differ in their number of rows.")
+    def rows(self, most: int) -> int:
+        """Return the number of rows, refused if columns differ or there are more."""
+        found = {len(values) for values in self.columns.values()} or {0}
+        if len(found) > 1:
+            raise HTTPException(400, "The columns differ in their number of rows.")
+        return limited(found.pop(), most)
 
-    @property
-    def rows(self) -> int:
-        """Return the number of rows."""
-        return len(next(iter(self.columns.values()), ()))
+
+def limited(rows: int, most: int) -> int:
+    """Return a number of rows; refuse none, and too many."""
+    if not 0 < rows <= most:
+        status = 413 if rows else 400
+        raise HTTPException(status, f"A request holds 1 to {most} rows.")
+    return rows
+
+
+def unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return pairs as a dictionary; refuse a name that is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise HTTPException(400, f"{show(twice)} is there twice.")
+    return found
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
     """Return a JSON object; NaN, as Python clients write it, is null."""
+    nan = {"NaN": None}.get
     try:
-        found = json.loads(
-            body, object_pairs_hook=without_duplicates, parse_constant={"NaN": None}.get
-        )
+        found = json.loads(body, object_pairs_hook=unique, parse_constant=nan)
     except (ValueError, RecursionError) as error:
-        raise Refused(400, f"The body is not valid JSON: {error}.") from error
+        raise HTTPException(400, f"The body is not valid JSON: {error}.") from error
     if not isinstance(found, dict):
-        raise Refused(400, f"The body must be a JSON object, got {show(found)}.")
+        raise HTTPException(400, f"The body must be an object, got {show(found)}.")
     return found
 
 
-def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return pairs as a dictionary; refuse a name that is there twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        require_unique([name for name, _ in pairs])
-    return found
-
-
-def require_unique(names: list[Any]) -> None:
-    """Refuse names of which one is there twice."""
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise Refused(400, f"{show(twice[0])} is there twice.")
-
-
-def read_invocation(
-    body: bytes, content_type: str, schema: Schema, max_rows: int
-) -> Instances:
+def read_invocation(body: bytes, kind: str, most: int) -> Instances:
     """Return the instances in a body of MLflow's protocol, by its content type."""
-    kind, _, charset = (part.strip().lower() for part in content_type.partition(";"))
-    if charset.replace('"', "") not in ("", "charset=utf-8"):
-        raise Refused(415, f"Only UTF-8 is read, not {show(charset)}.")
-    if kind == "application/json":
-        return read_json(parse_json(body), schema)
-    import pandas as pd
-
+    if kind == JSON:
+        return read_json(parse_json(body))
     try:
-        if kind == "text/csv":
-            table = pd.read_csv(
-                io.BytesIO(body), dtype="object", header=None, index_col=False
-            )
-            names, table = table.iloc[0].tolist(), table.iloc[1:]
-        elif kind == "application/vnd.apache.parquet":
-            from pyarrow.parquet import read_metadata
-
-            if read_metadata(io.BytesIO(body)).num_rows > max_rows:
-                raise Refused(413, f"A request holds 1 to {max_rows} rows.")
-            table = pd.read_parquet(io.BytesIO(body), engine="pyarrow")
-            names = table.columns.tolist()
-        else:
-            types = "application/json, text/csv or application/vnd.apache.parquet"
-            raise Refused(415, f"Content-Type must be {types}, not {show(kind)}.")
-    except (ValueError, OSError, IndexError, ArithmeticError) as error:
+        return read_csv(body) if kind == CSV else read_parquet(body, most)
+    except (ValueError, OSError, csv.Error) as error:
         reason = " ".join(str(error).split())[:200]
-        raise Refused(400, f"The body is not valid {kind}: {reason}.") from error
-    require_unique(names)
-    table = table.astype("object").where(table.notna(), None)
-    columns = {str(name): table.iloc[:, i].tolist() for i, name in enumerate(names)}
-    return Instances(columns, text=kind == "text/csv")
+        raise HTTPException(400, f"The body is not valid {kind}: {reason}.") from error
 
 
-def read_json(body: dict[str, Any], schema: Schema) -> Instances:
+def read_csv(body: bytes) -> Instances:
+    """Return the instances in CSV with a header; an empty field is null."""
+    lines = csv.reader(io.StringIO(body.decode(), newline=""), strict=True)
+    names, *rows = filter(None, lines)
+    values = [[value or None for value in row] for row in rows]
+    return Instances(split({"columns": names, "data": values}), text=True)
+
+
+def read_parquet(body: bytes, max_rows: int) -> Instances:
+    """Return the instances in a Parquet file, unless it unfolds into too many."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(io.BytesIO(body)) as file:
+        limited(file.metadata.num_rows, max_rows)
+        table = file.read()
+    columns = zip(table.column_names, (c.to_pylist() for c in table), strict=True)
+    return Instances(unique(list(columns)))
+
+
+def read_json(body: dict[str, Any]) -> Instances:
     """Return the instances of one of MLflow's four JSON forms."""
     forms = [form for form in FORMS if form in body]
     if len(forms) != 1:
-        raise Refused(400, f"The body must hold exactly one of {', '.join(FORMS)}.")
-    form, params = forms[0], body.get("params")
-    data = body[form]
+        raise HTTPException(400, f"Send exactly one of {', '.join(FORMS)}.")
+    form, data, params = forms[0], body[forms[0]], body.get("params")
     if form == "dataframe_split":
         return Instances(split(data), params)
     if isinstance(data, dict) and form == "inputs":
@@ -115,52 +136,35 @@ def read_json(body: dict[str, Any], schema: Schema) -> Instances:
     if isinstance(data, list) and all(isinstance(row, dict) for row in data):
         names = dict.fromkeys(chain.from_iterable(data))
         return Instances({n: [row.get(n) for row in data] for n in names}, params)
-    if len(schema.columns) == 1 and form != "dataframe_records":
-        values = data if isinstance(data, list) else [data]
-        return Instances({schema.columns[0].name: values}, params)
-    raise Refused(400, f"{form}: expects a list of objects, got {show(data)}.")
+    if isinstance(data, list) and form != "dataframe_records":
+        return Instances({ONLY: data}, params)
+    raise HTTPException(400, f"{form}: expects a list of objects, got {show(data)}.")
 
 
 def split(data: Any) -> dict[str, Values]:
-    """Return columns from their names and rows; the index is not part of a request."""
-    given = data if isinstance(data, dict) else {}
-    names, rows = given.get("columns"), given.get("data")
-    if not (isinstance(names, list) and isinstance(rows, list)):
-        raise Refused(400, "dataframe_split: expects lists 'columns' and 'data'.")
-    if not all(isinstance(name, str) for name in names):
-        raise Refused(400, "dataframe_split: expects strings in 'columns'.")
-    require_unique(names)
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, list) or len(row) != len(names):
-            reason = f"row {number} should hold {len(names)} values, got {show(row)}."
-            raise Refused(400, f"dataframe_split: {reason}")
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=False))
+    """Return columns from their names and rows."""
+    given = Split.model_validate(data, strict=True)
+    size = len(given.columns)
+    for number, row in enumerate(given.data, 1):
+        if len(row) != size:
+            reason = f"Row {number} should hold {size} values, got {len(row)}."
+            raise HTTPException(400, reason)
+    columns = map(list, zip(*given.data, strict=True))
+    return unique(list(zip(given.columns, columns, strict=False)))
 
 
-def read_tensors(body: dict[str, Any], schema: Schema) -> Instances:
-    """Return the instances of the open inference protocol: one tensor per column."""
-    tensors = body.get("inputs")
-    if not isinstance(tensors, list) or not all(isinstance(t, dict) for t in tensors):
-        raise Refused(400, "inputs: expects a list of tensors.")
-    if not isinstance(body.get("id", ""), str):
-        raise Refused(400, f"id: expects a string, got {show(body['id'])}.")
-    declared = {column.name: column.datatype for column in schema.columns}
-    require_unique([tensor.get("name") for tensor in tensors])
-    columns: dict[str, Values] = {}
-    for tensor in tensors:
-        name, datatype, size, data = map(
-            tensor.get, ("name", "datatype", "shape", "data")
-        )
-        if not isinstance(name, str) or not isinstance(data, list):
-            raise Refused(400, f"Input {show(name)}: expects a name and a list 'data'.")
+def read_tensors(asked: Inference) -> Instances:
+    """Return the instances of the open inference protocol: one tensor per column.
+
+    What counts is the type of the data, not the one that the client names.
+    """
+    columns = []
+    for tensor in asked.inputs:
+        data = tensor.data
         if data and all(isinstance(item, list) for item in data):
             data = list(chain.from_iterable(data))
-        if size not in ([len(data)], [len(data), 1]) or any(n is True for n in size):
-            expected = f"[{len(data)}] or [{len(data)}, 1], as 'data'"
-            raise Refused(400, f"Input '{name}': shape should be {expected}.")
-        takes = TAKES[declared[name][:2]] if name in declared else ("",)
-        if not isinstance(datatype, str) or not datatype.startswith(takes):
-            reason = f"expects {declared.get(name, 'a type')}, got {show(datatype)}"
-            raise Refused(400, f"Column '{name}': {reason}.")
-        columns[name] = data
-    return Instances(columns, body.get("parameters"))
+        if tensor.shape not in ([len(data)], [len(data), 1]):
+            expected = f"[{len(data)}] or [{len(data)}, 1], got {tensor.shape}"
+            raise HTTPException(400, f"Input '{tensor.name}': shape is {expected}.")
+        columns.append((tensor.name, data))
+    return Instances(unique(columns), asked.parameters)

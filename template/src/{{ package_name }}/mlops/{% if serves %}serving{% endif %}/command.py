@@ -50,23 +50,19 @@ def serve(model_uri: str | None, env: str | None, **options: Any) -> None:
     from . import server
 
     with one_sentence_errors():
-        server.require_free_port(options["host"], options["port"])
         name = registered_model(env)
-        import mlflow
-
         if model_uri is None and version_of(name, "champion") is None:
             raise BlueprintError(no_alias(name, "champion"))
-        file, tokens = options["token_file"], os.environ.get("MODEL_SERVER_TOKENS", "")
+        tokens = os.environ.get("MODEL_SERVER_TOKENS", "")
+        if file := options["token_file"]:
+            tokens = Path(file).read_text() if Path(file).is_file() else ""
+            if not tokens.split():
+                raise BlueprintError(f"There is no token in {file}: write one a line.")
         settings = Settings(
             model_uri=model_uri or f"models:/{name}@champion",
             model_name=name,
-            tracking_uri=mlflow.get_tracking_uri(),
-            registry_uri=mlflow.get_registry_uri(),
             env=env,
-            tokens=tuple((Path(file).read_text() if file else tokens).split()),
+            tokens=tuple(tokens.split()),
             **options,
-        )
-        click.echo(
-            f"Serving {settings.model_uri} at http://{settings.host}:{settings.port}"
         )
         server.serve(settings)

@@ -2,7 +2,7 @@
 
 import inspect
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kedro.pipeline.node import Node
@@ -21,7 +21,7 @@ class Compiled:
     input_name: str
     output_name: str
     # Artifacts that a node changes: every call gets a copy, as in the plain model.
-    copied: frozenset[str] = field(default=frozenset())
+    copied: set[str]
 
     def __call__(self, frame: Any, params: dict[str, Any]) -> Any:
         """Return what the pipeline answers for the rows of a frame."""
@@ -33,7 +33,7 @@ class Compiled:
         return slots[self.output_name]
 
 
-def compile_pipeline(model: Any, copied: frozenset[str] = frozenset()) -> Compiled:
+def compile_pipeline(model: Any, copied: set[str] | None = None) -> Compiled:
     """Resolve a loaded model's pipeline once.
 
     Raises:
@@ -44,21 +44,19 @@ def compile_pipeline(model: Any, copied: frozenset[str] = frozenset()) -> Compil
     inner = getattr(model._model_impl, "python_model", None)
     if not isinstance(inner, KedroPipelineModel):
         raise NotCompilable("it is not a kedro-mlflow pipeline")
-    nodes = inner.pipeline.nodes
+    nodes, names = inner.pipeline.nodes, inner.pipeline.datasets()
     if lazy := [n.name for n in nodes if inspect.isgeneratorfunction(n.func)]:
         raise NotCompilable(f"node {lazy[0]} is a generator")
-    if any("@" in name for name in inner.pipeline.datasets()):
+    if any("@" in name for name in names):
         raise NotCompilable("it transcodes a data set")
-    between = inner.pipeline.datasets() - {inner.output_name}
+    between = names - {inner.output_name}
     if any(inner.copy_mode.get(name) != "assign" for name in between):
         raise NotCompilable("its data sets are copied between nodes")
+    loaded = inner.pipeline.inputs() - {inner.input_name}
     return Compiled(
         steps=[(node, list(dict.fromkeys(node.inputs))) for node in nodes],
-        artifacts={
-            name: inner.loaded_catalog.load(name)
-            for name in inner.pipeline.inputs() - {inner.input_name}
-        },
+        artifacts={name: inner.loaded_catalog.load(name) for name in loaded},
         input_name=inner.input_name,
         output_name=inner.output_name,
-        copied=copied,
+        copied=copied or set(),
     )

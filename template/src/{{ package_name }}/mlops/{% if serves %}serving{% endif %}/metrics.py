@@ -1,60 +1,38 @@
 """Figures for Prometheus; several processes share a folder of files."""
 
 import os
-from typing import Any
+from functools import partial
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-    multiprocess,
-)
+import prometheus_client as prometheus
+from prometheus_client import multiprocess
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 ROWS = [2**power for power in range(15)]
-PREFIX = "model_server_"
+ANSWER, SERVES = ["route", "status", "variant"], ["variant", "version", "compiled"]
+counter = partial(prometheus.Counter, namespace="model_server")
+histogram = partial(prometheus.Histogram, namespace="model_server")
+gauge = partial(prometheus.Gauge, namespace="model_server")
+
+requests = histogram("request_seconds", "Time to answer", ANSWER, buckets=SECONDS)
+batch_rows = histogram("batch_rows", "Rows predicted together", buckets=ROWS)
+extra = counter("extra", "Unknown columns and parameters")
+reloads = counter("reloads", "Changes of a version", ["result"])
+payload_rows = counter("payload_rows", "Rows of the payload log", ["result"])
+# The mode says how the processes' gauges make one.
+queue = gauge("queue", "Requests that wait", multiprocess_mode="livesum")
+model = gauge("model", "1 for what serves", SERVES, multiprocess_mode="livemax")
 
 
-class Metrics:
-    """The server's counters, gauges and histograms, made once per process."""
-
-    def __init__(self) -> None:
-        self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
-        labels = ["route", "status", "variant"]
-        self.requests = Counter(f"{PREFIX}requests", "Requests answered", labels)
-        self.seconds = Histogram(
-            f"{PREFIX}request_seconds", "Time to answer", ["route"], buckets=SECONDS
-        )
-        self.predict_seconds = Histogram(
-            f"{PREFIX}predict_seconds", "Time of one prediction", buckets=SECONDS
-        )
-        self.batch_rows = Histogram(
-            f"{PREFIX}batch_rows", "Rows predicted together", buckets=ROWS
-        )
-        self.queue = gauge("queue", "Requests that wait", "livesum")
-        self.extra = Counter(f"{PREFIX}extra", "Unknown columns and parameters")
-        labels = ["variant", "version", "compiled", "batching"]
-        self.model = gauge("model", "1 for what serves a variant", "livemax", labels)
-        self.reloads = Counter(f"{PREFIX}reloads", "Changes of a version", ["result"])
-        self.registry = gauge("registry_reachable", "1 if it answered last", "livemin")
-        self.payload_rows = Counter(f"{PREFIX}payload_rows", "Rows logged", ["result"])
-
-    def text(self) -> bytes:
-        """Return all figures in Prometheus' text format."""
-        registry = CollectorRegistry() if self._shared else REGISTRY
-        if self._shared:
-            multiprocess.MultiProcessCollector(registry)
-        return generate_latest(registry)
-
-    def close(self) -> None:
-        """Take this process's gauges out of the shared folder."""
-        if self._shared:
-            multiprocess.mark_process_dead(os.getpid())
+def text() -> bytes:
+    """Return all figures in Prometheus' text format."""
+    registry = prometheus.REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = prometheus.CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return prometheus.generate_latest(registry)
 
 
-def gauge(name: str, text: str, mode: Any, labels: list[str] | None = None) -> Gauge:
-    """Return a gauge, and how the gauges of several processes make one."""
-    return Gauge(f"{PREFIX}{name}", text, labels or [], multiprocess_mode=mode)
+def close() -> None:
+    """Take this process's gauges out of the shared folder."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]

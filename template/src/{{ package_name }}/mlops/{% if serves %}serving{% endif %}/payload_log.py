@@ -1,108 +1,76 @@
 """A sample of what was asked and answered, written off the requests' path."""
 
+import asyncio
 import logging
 import os
-import queue
 import random
-import threading
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from .metrics import Metrics
-from .output import Output
-from .schema import Schema, Values
+from . import metrics
+from .schema import Output
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
-REQUESTS_IN_MEMORY, ROWS_IN_FILE, SECONDS = 10_000, 5_000, 5.0
+ROWS_IN_MEMORY, SECONDS = 50_000, 5.0
 
 
 class PayloadLog:
     """Writes Parquet files to a folder, or frames to a data set of the catalog."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._settings, self._rows = settings, metrics.payload_rows
+    def __init__(self, settings: Settings) -> None:
+        target, self._settings = settings.payload_log, settings
+        self._share = settings.payload_share if target else 0.0
         self._hidden = {name.strip() for name in settings.payload_exclude.split(",")}
-        self._queue: queue.Queue[Any] = queue.Queue(REQUESTS_IN_MEMORY)
-        self._thread = threading.Thread(
-            target=self._run, name="payload-log", daemon=True
-        )
-        if settings.payload_log:
-            self._thread.start()
-
-    def wants(self) -> bool:
-        """Tell whether the next request is in the sample."""
-        share = self._settings.payload_share if self._settings.payload_log else 0
-        return random.random() < share  # noqa: S311 (a sample)
+        self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._rows = 0
+        self._save: Any = self._file
+        if target.startswith("catalog:"):
+            self._save = data_set(target.removeprefix("catalog:"), settings.env)
 
     def add(
-        self,
-        about: dict[str, str],
-        schema: Schema,
-        columns: list[Values],
-        output: Output,
+        self, about: dict[str, Any], rows: int, inputs: Any, output: Output
     ) -> None:
-        """Take a request's rows; drop them if too many wait to be written."""
-        named = zip((c.name for c in schema.columns), columns, strict=True)
-        inputs = {f"input.{k}": v for k, v in named if k not in self._hidden}
-        named = zip(output.names or ["predictions"], output.columns, strict=True)
-        outputs = {f"output.{k}": v for k, v in named if k not in self._hidden}
-        time_ = {"time": datetime.now(UTC)}
+        """Take a request's columns; drop them if too many rows wait to be written."""
+        if random.random() >= self._share:  # noqa: S311 (a sample)
+            return
+        if self._rows + rows > ROWS_IN_MEMORY:
+            metrics.payload_rows.labels("dropped").inc(rows)
+            return
+        columns = {
+            f"{side}.{name}": values
+            for side, named in (("input", inputs), ("output", output.columns.items()))
+            for name, values in named
+            if name not in self._hidden
+        }
+        self._held.append((about | {"time": datetime.now(UTC)}, columns))
+        self._rows += rows
+
+    async def run(self) -> None:
+        """Write every few seconds, for ever."""
+        while True:
+            await asyncio.sleep(SECONDS)
+            await self.write()
+
+    async def write(self) -> None:
+        """Write what is held."""
+        held, rows, self._held, self._rows = self._held, self._rows, [], 0
+        if not held:
+            return
         try:
-            self._queue.put_nowait((about | time_, inputs | outputs))
-        except queue.Full:
-            self._rows.labels("dropped").inc(len(columns[0]))
-
-    def close(self) -> None:
-        """Write what is held, and end."""
-        if self._settings.payload_log:
-            self._queue.put(None)
-            self._thread.join()
-
-    def _run(self) -> None:
-        save = (
-            self._dataset()
-            if self._settings.payload_log[:8] == "catalog:"
-            else self._file
-        )
-        parts, count, due = [], 0, time.monotonic() + SECONDS
-        more = True
-        while more:
-            try:
-                item = self._queue.get(timeout=max(0.0, due - time.monotonic()))
-                more = item is not None
-                if item:
-                    about, columns = item
-                    parts.append(pd.DataFrame(columns).assign(**about))
-                    count += len(parts[-1])
-            except queue.Empty:
-                due = time.monotonic() + SECONDS
-            if parts and (count >= ROWS_IN_FILE or not more or time.monotonic() >= due):
-                self._write(save, parts, count)
-                parts, count, due = [], 0, time.monotonic() + SECONDS
-
-    def _write(self, save: Any, parts: list[pd.DataFrame], count: int) -> None:
-        result = "written"
-        try:
-            name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
-            save(name, pd.concat(parts).reset_index(names="row"))
+            await asyncio.to_thread(self._write, held)
+            metrics.payload_rows.labels("written").inc(rows)
         except Exception:
-            logger.exception("%d rows of the payload log were lost", count)
-            result = "dropped"
-        self._rows.labels(result).inc(count)
+            logger.exception("%d rows of the payload log were lost", rows)
+            metrics.payload_rows.labels("dropped").inc(rows)
 
-    def _dataset(self) -> Any:
-        from kedro.framework.session import KedroSession
-        from kedro_datasets.partitions import PartitionedDataset
-
-        context = KedroSession.create(env=self._settings.env).load_context()
-        dataset = context.catalog[self._settings.payload_log.removeprefix("catalog:")]
-        many = isinstance(dataset, PartitionedDataset)
-        return lambda name, frame: dataset.save({name: frame} if many else frame)
+    def _write(self, held: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        frames = [pd.DataFrame(columns).assign(**about) for about, columns in held]
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
+        self._save(name, pd.concat(frames).reset_index(names="row"))
 
     def _file(self, name: str, frame: pd.DataFrame) -> None:
         folder = Path(self._settings.payload_log)
@@ -114,3 +82,13 @@ class PayloadLog:
             kept += file.stat().st_size
             if kept > self._settings.payload_max_bytes:
                 file.unlink(missing_ok=True)
+
+
+def data_set(name: str, env: str | None) -> Any:
+    """Return what saves a frame to a data set; a partitioned one gets it by name."""
+    from kedro.framework.session import KedroSession
+    from kedro_datasets.partitions import PartitionedDataset
+
+    dataset = KedroSession.create(env=env).load_context().catalog[name]
+    many = isinstance(dataset, PartitionedDataset)
+    return lambda part, frame: dataset.save({part: frame} if many else frame)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import sys
@@ -16,8 +17,7 @@ import uvicorn
 from ..errors import BlueprintError
 from .settings import Settings
 
-LINGER_SECONDS = 0.3  # connections that were accepted last still send their request
-NOT_LOADED = 3  # exit status of a worker whose model can't be served
+LINGER_SECONDS = 1.0  # connections that were accepted last still send their request
 
 
 class Server(uvicorn.Server):
@@ -26,7 +26,8 @@ class Server(uvicorn.Server):
     application: Any
 
     async def on_tick(self, counter: int) -> bool:
-        """Also stop when the model can't be loaded."""
+        """Write what was logged; also stop when the model can't be loaded."""
+        self.application.write_lines()
         return self.application.failure is not None or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -34,79 +35,56 @@ class Server(uvicorn.Server):
         self.application.stopping = True
         if self.application.failure is None:
             await asyncio.sleep(self.application.settings.drain_seconds)
-            for listener in self.servers:
-                listener.close()
+            for server, listener in zip(self.servers, sockets or [], strict=True):
+                # Twice in a row: who was just accepted is known a turn later.
+                waiting = [True, True]
+                while any(waiting):
+                    await asyncio.sleep(0)
+                    now = select.select([listener], [], [], 0)[0]
+                    waiting = [waiting[1], bool(now)]
+                server.close()
             await asyncio.sleep(LINGER_SECONDS)
         await super().shutdown(sockets)
 
 
 def serve(settings: Settings) -> None:
-    """Serve a model in this process, or in several that share a socket."""
+    """Serve a model in this process, or in several that share a socket.
+
+    Raises:
+        BlueprintError: if the address is taken, or the model can't be loaded.
+    """
+    host, port = settings.host, settings.port
+    try:
+        listener = socket.create_server((host, port), backlog=2048)
+    except OSError as error:
+        raise BlueprintError(
+            f"Port {port} of {host} can't be used ({error.strerror}): stop what "
+            f"listens there, or choose another with `--port {port + 1}`."
+        ) from error
+    print(f"Serving {settings.model_uri} at http://{host}:{port}", flush=True)  # noqa: T201
+    failure: object
     if settings.workers == 1:
-        if failure := serve_alone(settings):
-            raise BlueprintError(f"{settings.model_uri} can't be served: {failure}")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        # Where the workers' figures meet; prometheus_client reads it on import.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        shared = socket.create_server((settings.host, settings.port), backlog=2048)
-        supervise(settings, shared)
+        failure = serve_alone(settings, listener)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            # Where the workers' figures meet; prometheus_client reads it on import.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            failure = supervise(settings, listener)
+    if failure:
+        raise BlueprintError(f"{settings.model_uri} can't be served: {failure}")
 
 
-def supervise(settings: Settings, shared: socket.socket) -> None:
-    """Keep so many workers until a signal comes; each gets it, and ends in order."""
-    context = multiprocessing.get_context("spawn")
-
-    def start() -> Any:
-        process = context.Process(target=work, args=(settings, shared))
-        process.start()
-        return process
-
-    def stop(number: int, frame: Any) -> None:
-        stopping.append(number)
-        for process in workers:
-            process.terminate()
-
-    workers: list[Any] = []
-    stopping: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    workers += [start() for _ in range(settings.workers)]
-    while running := [process for process in workers if process.is_alive()]:
-        wait([process.sentinel for process in running])
-        for process in [one for one in workers if not one.is_alive()]:
-            workers.remove(process)
-            if process.exitcode == NOT_LOADED:
-                stop(NOT_LOADED, None)
-            elif not stopping:
-                workers.append(start())
-    if NOT_LOADED in stopping:
-        raise BlueprintError(f"{settings.model_uri} can't be served: see above.")
-
-
-def work(settings: Settings, shared: socket.socket) -> None:
-    """Serve as one of several processes."""
-    if failure := serve_alone(settings, shared):
-        print(failure, file=sys.stderr)  # noqa: T201
-        sys.exit(NOT_LOADED)
-
-
-def serve_alone(settings: Settings, *sockets: socket.socket) -> BaseException | None:
+def serve_alone(settings: Settings, listener: socket.socket) -> BaseException | None:
     """Serve until a signal comes; return why the model could not be loaded, if so."""
-    import mlflow
-
     from .app import Application
 
-    mlflow.set_tracking_uri(settings.tracking_uri)
-    mlflow.set_registry_uri(settings.registry_uri)
     # Kedro's node would log each error once more, with values in it.
-    for name, level in {"kedro": 60, "kedro_mlflow": 30, "mlflow": 40}.items():
+    levels = {"kedro": 60, "kedro_mlflow": 30, "mlflow": 40, "uvicorn": 30}
+    for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     application = Application(settings)
     config = uvicorn.Config(
         application,
-        host=settings.host,
-        port=settings.port,
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -114,21 +92,37 @@ def serve_alone(settings: Settings, *sockets: socket.socket) -> BaseException | 
         server_header=False,
         timeout_graceful_shutdown=int(settings.timeout) + 1,
     )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     server = Server(config)
     server.application = application
-    server.run(list(sockets) or None)
+    server.run([listener])
     return application.failure
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Refuse a port that another process listens on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise BlueprintError(
-                f"Port {port} of {host} can't be used ({error.strerror}): stop what "
-                f"listens there, or choose another with `--port {port + 1}`."
-            ) from error
+def work(settings: Settings, listener: socket.socket) -> None:
+    """Serve as one of several processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor gets it, too
+    if failure := serve_alone(settings, listener):
+        print(failure, file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def supervise(settings: Settings, listener: socket.socket) -> str | None:
+    """Run so many workers; a signal, or the end of one, ends all of them in order."""
+    spawn, given = multiprocessing.get_context("spawn"), (settings, listener)
+    workers = [spawn.Process(target=work, args=given) for _ in range(settings.workers)]
+
+    def stop(*signal_and_frame: Any) -> None:
+        for worker in workers:
+            worker.terminate()
+
+    for worker in workers:
+        worker.start()
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    wait([worker.sentinel for worker in workers])
+    stop()
+    for worker in workers:
+        worker.join()
+    # Of those that were told to stop, each ends by the signal that told it.
+    found = {worker.exitcode for worker in workers} - {-signal.SIGTERM}
+    return "a worker ended; see above" if found else None

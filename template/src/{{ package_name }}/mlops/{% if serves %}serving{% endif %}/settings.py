@@ -15,8 +15,6 @@ class Settings:
 
     model_uri: str
     model_name: str
-    tracking_uri: str
-    registry_uri: str
     env: str | None
     tokens: tuple[str, ...]
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0: every network.")
@@ -38,4 +36,3 @@ class Settings:
     payload_max_bytes: int = option(10**9, "Size of its folder; old files go.")
     payload_exclude: str = option("", "Columns that are never logged, by commas.")
     token_file: str = option("", "Tokens, one a line; or set MODEL_SERVER_TOKENS.")
-    access_log: bool = option(True, "Write a line of JSON per request.")

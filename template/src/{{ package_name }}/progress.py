@@ -1,7 +1,7 @@
 """One line per node, while Kedro's own lines are quiet."""
 
+import itertools
 import logging
-from threading import Lock
 from time import perf_counter
 from typing import Any
 
@@ -21,7 +21,7 @@ class ProgressHooks:
     ) -> None:
         """Note the number of nodes."""
         names = run_params.get("pipeline_names") or ["__default__"]
-        self._total, self._done, self._lock = len(pipeline.nodes), 0, Lock()
+        self._total, self._numbers = len(pipeline.nodes), itertools.count(1)
         self._started: dict[str, float] = {}
         logger.info("%s: %d nodes", "+".join(names), self._total)
 
@@ -42,7 +42,5 @@ class ProgressHooks:
 
     def _log(self, level: int, node: Node, outcome: str) -> None:
         seconds = perf_counter() - self._started[node.name]
-        with self._lock:
-            self._done += 1
-            text = f"[{self._done}/{self._total}] {node.name}{outcome}"
-            logger.log(level, "  %s (%.1f s)", text, seconds)
+        text = f"[{next(self._numbers)}/{self._total}] {node.name}{outcome}"
+        logger.log(level, "  %s (%.1f s)", text, seconds)
