@@ -118,7 +118,7 @@ def server(project: Project, *options: str) -> Iterator[tuple[str, int]]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     kedro = str(project.python.with_name("kedro"))
-    command = [kedro, "model", "serve", "--port", str(port), "--no-access-log"]
+    command = [kedro, "model", "serve", "--port", str(port)]
     with served(
         [*command, *options], f"{url}/ping", project.path, project.environment()
     ) as process:
@@ -140,9 +140,9 @@ def test_a_failing_canary_is_backed_out_and_the_stable_share_never_fails(
         # Errors are injected: it gives up before any prediction can be ready.
         faulty, process = start(server(project, "--timeout", "0.0005"))
         url = start(service.listen())
-        clients = start(Clients(url, example.read_bytes()))
         # A sound canary: a quarter of the connections, and the check says widen.
         service.servers = [stable, stable, stable, sound]
+        clients = start(Clients(url, example.read_bytes()))
         done = check(project, script, stable, sound)
         assert done.returncode == 0, done.stdout
         assert done.stdout.startswith("Widen it: ")
