@@ -382,6 +382,19 @@ def test_what_is_not_there_is_said_so(
     assert (status == 405) == ("Allow" in answer.headers)
 
 
+def test_an_answer_on_a_kept_connection_waits_for_no_acknowledgement(url: str) -> None:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    seconds = []
+    for _ in range(60):
+        started = time.perf_counter()
+        connection.request("GET", "/v2/health/live")
+        assert Answer(connection.getresponse()).status == 200
+        seconds.append(time.perf_counter() - started)
+    connection.close()
+    # Systems acknowledge after 40 ms, but the first ones of a connection at once.
+    assert min(seconds[-20:]) < 0.03
+
+
 # Limits -----------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", ["text/html", "", "application/json; charset=latin-1"])
 def test_another_content_type_is_refused(project: Project, url: str, kind: str) -> None:

@@ -11,7 +11,7 @@ from .test_render import files_of
 Render = Callable[..., Path]
 YOURS_AT_MOST = 1500
 MLOPS_AT_MOST = 400
-SERVER_AT_MOST = 1109
+SERVER_AT_MOST = 1111
 SAMPLE = '''"""A docstring
 
 of three lines."""
@@ -92,7 +92,7 @@ def test_mlops_without_the_server_holds_no_more_than_400_lines_of_code(
     assert sum(counts.values()) <= MLOPS_AT_MOST
 
 
-def test_the_server_holds_no_more_than_1109_lines_of_code(rendered: Render) -> None:
+def test_the_server_holds_no_more_than_1111_lines_of_code(rendered: Render) -> None:
     texts = [
         path.read_text("utf-8")
         for name, path in files_of(rendered()).items()

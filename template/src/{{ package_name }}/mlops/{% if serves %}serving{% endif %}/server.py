@@ -55,12 +55,15 @@ def serve(settings: Settings) -> None:
     """
     host, port = settings.host, settings.port
     try:
-        listener = socket.create_server((host, port), backlog=2048)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise BlueprintError(
             f"Port {port} of {host} can't be used ({error.strerror}): stop what "
             f"listens there, or choose another with `--port {port + 1}`."
         ) from error
+    # Inherited: the end of an answer does not wait until its start is acknowledged.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     print(f"Serving {settings.model_uri} at http://{host}:{port}", flush=True)  # noqa: T201
     failure: object
     if settings.workers == 1:
