@@ -113,21 +113,21 @@ def check(project: Project, script: Path, stable: str, canary: str) -> Process:
 
 
 @contextmanager
-def server(project: Project, folder: Path, *options: str) -> Iterator[tuple[str, int]]:
+def server(project: Project, *options: str) -> Iterator[tuple[str, int]]:
     """Run a model server; give its address and its process."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     kedro = str(project.python.with_name("kedro"))
-    command = [kedro, "model", "serve", "--port", str(port), "--no-access-log"]
+    command = [kedro, "model", "serve", "--port", str(port)]
     with served(
-        [*command, *options], f"{url}/ping", folder, project.environment()
+        [*command, *options], f"{url}/ping", project.path, project.environment()
     ) as process:
         yield url, process.pid
 
 
 @pytest.mark.run
 def test_a_failing_canary_is_backed_out_and_the_stable_share_never_fails(
-    worked_project: Callable[..., Project], rendered: Render, tmp_path: Path
+    worked_project: Callable[..., Project], rendered: Render
 ) -> None:
     project = worked_project()
     script = rendered(serving="kubernetes", tracking="server") / SCRIPT
@@ -135,14 +135,14 @@ def test_a_failing_canary_is_backed_out_and_the_stable_share_never_fails(
     service = Service()
     with ExitStack() as stack:
         start = stack.enter_context
-        stable, _ = start(server(project, tmp_path))
-        sound, _ = start(server(project, tmp_path))
+        stable, _ = start(server(project))
+        sound, _ = start(server(project))
         # Errors are injected: it gives up before any prediction can be ready.
-        faulty, process = start(server(project, tmp_path, "--timeout", "0.0005"))
+        faulty, process = start(server(project, "--timeout", "0.0005"))
         url = start(service.listen())
-        clients = start(Clients(url, example.read_bytes()))
         # A sound canary: a quarter of the connections, and the check says widen.
         service.servers = [stable, stable, stable, sound]
+        clients = start(Clients(url, example.read_bytes()))
         done = check(project, script, stable, sound)
         assert done.returncode == 0, done.stdout
         assert done.stdout.startswith("Widen it: ")

@@ -283,7 +283,9 @@ def test_the_stack_trains_registers_serves_and_answers_from_an_empty_folder(
         served_by = [str(project.python.with_name("kedro")), "model", "serve"]
         env = {**project.environment(), **stack.settings("server")}
         assert env["MLFLOW_TRACKING_URI"] == url
-        start(served([*served_by, "--port", str(port)], f"{here}/ping", tmp_path, env))
+        start(
+            served([*served_by, "--port", str(port)], f"{here}/ping", project.path, env)
+        )
         (example,) = example_of(client(bucket, stack.passwords))
         token = f"Bearer {stack.passwords['MODEL_SERVER_TOKENS']}"
         kind = {"Content-Type": "application/json"}

@@ -88,6 +88,7 @@ def test_data_wins_over_the_profile(rendered: Render) -> None:
     assert {n for n in chosen if chosen[n] != decided[n]} == {"conf/base/gates.yml"}
 
 
+@pytest.mark.run
 def test_choices_that_do_not_fit_together_are_refused_with_a_sentence(
     rendered: Render, render: Render
 ) -> None:

@@ -36,8 +36,8 @@ class StrictLoader(yaml.SafeLoader):
     """Refuses a key that occurs twice, and accepts the tags of CI hosts."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        named = [key for key, _ in node.value if key.value != "<<"]
-        keys = [self.construct_object(key, deep) for key in named]
+        plain = [key for key, _ in node.value if not key.tag.endswith(":merge")]
+        keys = [self.construct_object(key, deep) for key in plain]
         twice = {key for key in keys if keys.count(key) > 1}
         assert not twice, f"{twice} occur twice in {node.start_mark}"
         return super().construct_mapping(node, deep)

@@ -61,7 +61,7 @@ def read_figures(urls: Iterable[str]) -> Figures:
         for sample in (sample for family in families for sample in family.samples):
             if sample.labels.get("route") not in PREDICTIONS:
                 continue
-            if sample.name == "model_server_requests_total":
+            if sample.name == "model_server_request_seconds_count":
                 status = int(sample.labels["status"])
                 total.requests += sample.value
                 total.failed += sample.value * (status == 400 or status >= 500)
