@@ -171,7 +171,9 @@ def test_a_failing_canary_is_backed_out_and_the_stable_share_never_fails(
         assert done.stdout.startswith("Back out, a server does not answer: ")
     statuses = {status for (url, status) in service.answers if url == stable}
     assert statuses == {200}
-    assert {status for (url, status) in service.answers if url == faulty} == {504}
+    # Its time was up while it read the body, or while it predicted.
+    found = {status for (url, status) in service.answers if url == faulty}
+    assert 504 in found <= {408, 504}
 
 
 @pytest.fixture(scope="module")
