@@ -12,7 +12,7 @@ import mlflow
 from markdown_it import MarkdownIt  # comes with rich, which comes with Kedro
 
 from . import records
-from .records import decisions_of, trainer_of, version_at
+from .records import data_of, decisions_of, trainer_of, version_at
 
 SOURCE = "docs/model_card.md"
 EVALUATION = "evaluation/evaluation.json"
@@ -195,7 +195,7 @@ def card(name: str, version: Any, run: Any) -> str:
     for title, (text, question) in team_sections().items():
         missing = f"> **To be filled by a person**, in {SOURCE}. {question}"
         parts += [f"## {title}", text or missing]
-    data = [[i.dataset.name, i.dataset.digest] for i in run.inputs.dataset_inputs]
+    data = [[name, digest] for name, digest in data_of(run).items()]
     parts += ["## Data", table(["data set", "digest"], data)]
     if evaluation:
         parts += [
@@ -237,7 +237,7 @@ def card(name: str, version: Any, run: Any) -> str:
 
 def lineage(version: Any, run: Any) -> list[list[Any]]:
     """Return what a version was made from, by whom and when."""
-    commit = run.data.tags.get("mlflow.source.git.commit")
+    commit = run.data.tags.get("blueprint.commit")
     return [
         ["commit", commit or "not recorded: there was no git repository"],
         ["run", version.run_id],

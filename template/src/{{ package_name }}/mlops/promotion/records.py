@@ -101,6 +101,15 @@ def approve(
     return made
 
 
+def data_of(run: Any) -> dict[str, str]:
+    """Return the digest of each data set that a run took, by name."""
+    return {
+        found.dataset.name: found.dataset.digest
+        for found in run.inputs.dataset_inputs
+        if "output" not in [tag.value for tag in found.tags]
+    }
+
+
 def trainer_of(version: Any) -> str:
     """Return the user name that MLflow recorded when the version was trained."""
     run = mlflow.MlflowClient().get_run(version.run_id)

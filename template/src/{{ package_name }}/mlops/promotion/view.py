@@ -12,7 +12,14 @@ from ..errors import BlueprintError
 from ..registry import no_alias, version_of
 from .documents import table
 from .gates import Gates
-from .records import EVALUATION, SERVED, approvers, decisions_of, version_at
+from .records import (
+    EVALUATION,
+    SERVED,
+    approvers,
+    data_of,
+    decisions_of,
+    version_at,
+)
 
 PAGE = 200
 SHOWN_METRICS = 2
@@ -185,13 +192,9 @@ def facts(name: str, version: str) -> dict[tuple[str, str], Any]:
     """Return what can be compared of a version."""
     run: Any = mlflow.MlflowClient().get_run(version_at(name, version).run_id)
     signature = Model.load(f"models:/{name}/{version}").signature.to_dict()
-    commit = run.data.tags.get("mlflow.source.git.commit")
     return {
-        ("code", "commit"): commit,
-        **{
-            ("data", i.dataset.name): i.dataset.digest
-            for i in run.inputs.dataset_inputs
-        },
+        ("code", "commit"): run.data.tags.get("blueprint.commit"),
+        **{("data", key): digest for key, digest in data_of(run).items()},
         **{("metric", key): value for key, value in run.data.metrics.items()},
         **{("parameter", key): value for key, value in run.data.params.items()},
         **{
