@@ -7,17 +7,31 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Targets ----------------------------------------------------------------------------
 .PHONY: help
 help: ## Show what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 .PHONY: demo
 demo: .venv/ready ## Generate a project, train, register, score, serve and ask (PORT=8000)
 	@echo "Showing: a default project is generated in build/demo and used."
 	.venv/bin/python scripts/demo.py --port $(or $(PORT),8000)
 
+# Two halves, side by side: each keeps about one core busy.
+FEATURES := $(sort $(foreach name,lineage promotion retention serving deploy benchmark,\
+  $(wildcard tests/test_$(name)*.py)))
+# Whole lines only, so that both can be read.
+WHOLE_LINES = bash -o pipefail -c '$(1) | grep --line-buffered ""'
+
 .PHONY: test
-test: .venv/ready ## Test every promise on every variant (up to 30 minutes on 2 cores)
+test: .venv/ready ## Test every promise on every variant (PYTEST_ARGS="-k name")
 	@echo "Testing: all variants are rendered, installed, run and compared."
-	.venv/bin/pytest $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory --jobs=2 test-core test-features
+
+.PHONY: test-core
+test-core: .venv/ready ## Test what every project has
+	@$(call WHOLE_LINES,.venv/bin/pytest $(addprefix --ignore=,$(FEATURES)) $(PYTEST_ARGS))
+
+.PHONY: test-features
+test-features: .venv/ready ## Test lineage, promotion, retention, serving and deploying
+	@$(call WHOLE_LINES,.venv/bin/pytest $(FEATURES) $(PYTEST_ARGS))
 
 .PHONY: test-fast
 test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 minutes)
