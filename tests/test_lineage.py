@@ -387,6 +387,7 @@ def test_reproducing_an_untouched_version_gives_equal_metrics_and_predictions(
 ) -> None:
     project = worked_project()
     before = query(project, "SELECT COUNT(*) FROM model_versions, runs")
+    stored = set((project.path / "mlartifacts").rglob("*"))
     done = project.run("kedro", "model", "reproduce", "1", "--json", timeout=900)
     done = json.loads(done.stdout)
     assert done["differing"] == []
@@ -398,6 +399,7 @@ def test_reproducing_an_untouched_version_gives_equal_metrics_and_predictions(
         assert recorded == again
         assert again.startswith("sha256:")
     assert query(project, "SELECT COUNT(*) FROM model_versions, runs") == before
+    assert set((project.path / "mlartifacts").rglob("*")) == stored
     assert git("worktree", "list", cwd=project.path).count("\n") == 1
 
 

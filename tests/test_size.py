@@ -21,7 +21,7 @@ PARTS = {
 }
 CODE_AT_MOST = {
     "core": 400,
-    "lineage": 997,
+    "lineage": 998,
     "promotion": 1203,
     "retention": 692,
     "serving": 1111,

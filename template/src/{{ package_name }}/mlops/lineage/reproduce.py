@@ -69,7 +69,9 @@ class Again:
         self.tree, self.conf = root / self.below, root.with_name("conf")
         self.requirements = root.with_name("requirements.txt")
         self.store = f"sqlite:///{root.with_name('mlflow.db').as_posix()}"
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        # Kedro names today's code in PYTHONPATH, for processes that it starts.
+        ours = ("MLFLOW_", "PYTHONPATH")
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         self.env["MLFLOW_TRACKING_URI"] = self.env["MLFLOW_REGISTRY_URI"] = self.store
         self.moved: Record = {}
 
