@@ -28,7 +28,7 @@ Process = subprocess.CompletedProcess[str]
 # What differs between machines, and would change what a test measures.
 # PYTHONDONTWRITEBYTECODE doubles every start; several numeric threads on busy cores
 # wait for each other.
-FORGOTTEN = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV", "MLFLOW_RUN_ID")
+FORGOTTEN = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV", "MLFLOW_", "AWS_")
 STEADY = {
     "COLUMNS": "200",
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -40,7 +40,7 @@ STEADY = {
 
 def environment(**extra: str) -> dict[str, str]:
     """Return the environment variables of a subprocess, the same on every machine."""
-    kept = {k: v for k, v in os.environ.items() if k not in FORGOTTEN}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(FORGOTTEN)}
     own = Path(sys.executable).parent
     path = join_path(own, os.environ["PATH"])
     return {**kept, **STEADY, **every_pyenv_version(), "PATH": path, **extra}

@@ -131,7 +131,7 @@ def test_a_failing_canary_is_backed_out_and_the_stable_share_never_fails(
 ) -> None:
     project = worked_project()
     script = rendered(serving="kubernetes", tracking="server") / SCRIPT
-    (example,) = project.path.glob("mlartifacts/**/serving_input_example.json")
+    example = next(project.path.glob("mlartifacts/**/serving_input_example.json"))
     service = Service()
     with ExitStack() as stack:
         start = stack.enter_context

@@ -195,6 +195,7 @@ PINS = {
     "python": "tag",
     "registry.example.org/mortgage-approval": "tag",  # the project's own
     "actions/checkout": "digest",
+    "actions/download-artifact": "digest",
     "actions/upload-artifact": "digest",
     "astral-sh/setup-uv": "digest",
     "boto3": "version",
@@ -225,7 +226,9 @@ def pins_of(folder: Path) -> dict[str, str]:
             package, tag = image.rsplit(":", 1)
             found[package] = "tag" if re.fullmatch(EXACT, tag) else "MOVES"
         for action, ref in re.findall(r"uses: ([\w/-]+)@(\S+)", text):
-            found[action] = "digest" if re.fullmatch("[0-9a-f]{40}", ref) else "MOVES"
+            if found.get(action) != "MOVES":
+                exact = re.fullmatch("[0-9a-f]{40}", ref)
+                found[action] = "digest" if exact else "MOVES"
     return found
 
 

@@ -56,7 +56,9 @@ def test_targets_that_serve_are_there_where_a_server_is(
     serves = (folder / "src").glob("*/mlops/serving/server.py")
     building = ["dependencies", "project", "base"]
     serving = ["serve", "model", "serve-baked"] if [*serves] else []
-    assert targets(folder) == [*building, *serving, "run"]
+    stack = (folder / "deploy/compose").exists()
+    tracking = ["tracking-dependencies", "tracking"] if stack else []
+    assert targets(folder) == [*building, *serving, *tracking, "run"]
 
 
 def test_a_project_without_a_server_has_no_deployment_but_the_image(
