@@ -200,9 +200,7 @@ def test_each_misspelt_field_of_kserve_is_found(
 ) -> None:
     (document,) = by_kind(overlays[overlay], "InferenceService")
     tried = dict(misspellings(document["spec"], "spec"))
-    shallow = {
-        w: c for w, c in tried.items() if KSERVE.is_file() or w.count(".") == 2
-    }
+    shallow = {w: c for w, c in tried.items() if KSERVE.is_file() or w.count(".") == 2}
     shallow.pop("spec.predictor.containers.0.name", None)
     assert len(shallow) > 4
     missed = [
