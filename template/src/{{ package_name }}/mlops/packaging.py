@@ -68,10 +68,9 @@ class PackagingHooks:
             logged = mlflow.last_logged_model()
             assert logged is not None  # noqa: S101 (kedro-mlflow has just logged it)
             check_answers(logged.model_id, expected)
-            version, alias = register(
-                self._model_name, logged.model_id, self._first_serves
-            )
-            logger.info("Registered %s %s as %s", self._model_name, version, alias)
+            name = self._model_name
+            version, alias = register(name, logged.model_id, self._first_serves)
+            logger.info("Registered %s version %s as %s", name, version, alias)
         except BaseException as error:
             mlflow.end_run("FAILED")
             # kedro-mlflow may have closed the run already, as finished.
