@@ -120,8 +120,12 @@ class Reader:
             time.sleep(0.2)
 
     def compare(self, block: Block) -> None:
-        """Compare what the last commands printed with what the page shows."""
-        printed = self.log.read_text("utf-8")
+        """Compare what the last commands print with what the page shows."""
+        deadline = time.monotonic() + 60  # a server goes on printing
+        while not shows(block.text, printed := self.log.read_text("utf-8")):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
         assert shows(block.text, printed), (
             f"The page shows\n\n{block.text}\nbut this was printed:\n\n{printed}"
         )
