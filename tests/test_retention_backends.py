@@ -19,6 +19,16 @@ pytestmark = pytest.mark.run
 BUCKETS = ("plain", "versioned")
 
 
+def sign_in(address: str) -> dict[str, str]:
+    """Return the settings with which MLflow finds the buckets at an address."""
+    return {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "MLFLOW_S3_ENDPOINT_URL": address,
+    }
+
+
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an S3-compatible server with a plain and a versioned bucket."""
@@ -27,18 +37,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = support.free_port()
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "--port", str(port)]
-    settings = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "MLFLOW_S3_ENDPOINT_URL": address,
-    }
     folder = tmp_path_factory.mktemp("s3")
     with (
         pytest.MonkeyPatch.context() as patch,
         support.served(command, f"{address}/moto-api/", folder, support.environment()),
     ):
-        for name, value in settings.items():
+        for name, value in sign_in(address).items():
             patch.setenv(name, value)
         client = boto3.client("s3", endpoint_url=address)
         for bucket in BUCKETS:
@@ -73,7 +77,8 @@ def proxies(
                     *("--backend-store-uri", f"sqlite:///{folder / 'server.db'}"),
                     *("--artifacts-destination", str(artifacts)),
                 ]
-                health, env = f"{started[place]}/health", support.environment()
+                health = f"{started[place]}/health"
+                env = support.environment(**sign_in(s3))
                 stack.enter_context(support.served(command, health, folder, env))
             return started[place]
 
