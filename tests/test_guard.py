@@ -232,6 +232,42 @@ def test_an_import_of_the_project_inside_a_function_is_refused(
     assert count_runs(edited) == before
 
 
+LATE = """
+import sys
+from importlib import import_module
+from pathlib import Path
+packaging = import_module(f"{sys.argv[1]}.mlops.packaging")
+file = Path(sys.argv[2], "pipelines", "nodes.py")
+file.parent.mkdir()
+for text in sys.argv[3:]:
+    file.write_text(text.replace("PACKAGE", sys.argv[1]))
+    try:
+        packaging.refuse_late_imports(file.parents[1])
+        print("allowed")
+    except packaging.BlueprintError:
+        print("refused")
+"""
+
+
+def test_imports_inside_functions_are_told_from_texts_and_other_imports(
+    project: Project, tmp_path: Path
+) -> None:
+    late = [
+        "def f(): from .x import y",
+        "def f():\n    import os, PACKAGE.x as y",
+        "async def f():\n    if True:\n        from PACKAGE import x",
+        "class A:\n    def f(self):\n        from ..x import y",
+    ]
+    sound = [
+        "from .x import y",
+        "def f():\n    import os",
+        "def f():\n    '''\n    from .x import y\n    '''",
+        "import typing\nif typing.TYPE_CHECKING:\n    from .x import y",
+    ]
+    told = project.ask(LATE, project.package, str(tmp_path), *late, *sound)
+    assert told.split() == ["refused"] * len(late) + ["allowed"] * len(sound)
+
+
 # Bad input ----------------------------------------------------------------------------
 
 

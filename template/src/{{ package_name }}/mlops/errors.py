@@ -11,6 +11,7 @@ NOISE = {
     r"\s+For further information visit \S+": "",
     r"Failed while (\w+) data \w+ dataset .*?'(.*?)'.*\n": r"\1 \2 failed: ",
     r"(?s)Failed to enforce schema of data .*Error: ": "The model can't score this: ",
+    r"No package metadata was found for (\S+)": r"\1 is not installed: `uv sync`.",
     r"BlueprintError raised while resolving interpolation: ": "",
     r"\n\s+full_key: .*(\n\s+object_type=.*)?": "",
 }

@@ -42,9 +42,8 @@ class GuardHooks:
         from kedro.framework.project import pipelines
 
         named = run_params["pipeline_names"] or []
-        for name, whole in pipelines.items():
-            if not is_paired(whole):
-                continue
+        paired = {name: whole for name, whole in pipelines.items() if is_paired(whole)}
+        for name, whole in paired.items():
             fitting = set(whole.nodes) - set(whole.inference.nodes)
             logs_model = is_paired(pipeline) and name in named
             if not (logs_model or fitting & set(pipeline.nodes)):

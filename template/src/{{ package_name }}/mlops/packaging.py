@@ -1,5 +1,6 @@
 """Log the trained pipeline as one self-contained model, prove it, register it."""
 
+import ast
 import functools
 import importlib.metadata
 import json
@@ -23,9 +24,8 @@ from .tracking import fail_run
 logger = logging.getLogger(__name__)
 PACKAGE = __name__.partition(".")[0]
 EXAMPLE_ROWS = 5
-LATE_IMPORT = re.compile(
-    rf"^[ \t]+(from (\.|{PACKAGE}\b)|import {PACKAGE}\b).*", re.MULTILINE
-)
+IMPORT = ast.Import | ast.ImportFrom
+OURS = re.compile(rf"from \.|\b{PACKAGE}\b")  # of the project, in such a statement
 
 
 class PackagingHooks:
@@ -34,9 +34,9 @@ class PackagingHooks:
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Read the registered model's name and whether a first version may serve."""
-        self._model_name = context.config_loader["globals"]["registered_model"]
-        gates = context.config_loader["gates"]
-        self._first_serves = gates["first_version"] == "serves"
+        config = context.config_loader
+        self._name = config["globals"]["registered_model"]
+        self._first_serves = config["gates"]["first_version"] == "serves"
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Any) -> None:
@@ -72,10 +72,9 @@ class PackagingHooks:
             check_answers(logged.model_id, expected)
             if "labels" in pipeline.inputs():
                 log_training_rows(run.info.run_id, catalog.load("labels"))
-            name = self._model_name
-            version, alias = register(name, logged.model_id, self._first_serves)
-            introduce(name, version, alias)
-            logger.info("Registered %s version %s as %s", name, version, alias)
+            version, alias = register(self._name, logged.model_id, self._first_serves)
+            introduce(self._name, version, alias)
+            logger.info("Registered %s version %s as %s", self._name, version, alias)
         except BaseException as error:
             mlflow.end_run("FAILED")
             # kedro-mlflow may have closed the run already, as finished.
@@ -185,8 +184,11 @@ def refuse_late_imports(package: Path) -> None:
     for file in sorted(package.rglob("*.py")):
         if file.parent == package or "mlops" in file.parts:
             continue
-        if found := LATE_IMPORT.search(file.read_text(encoding="utf-8")):
-            raise BlueprintError(
-                f"{file}: `{found[0].strip()}` is not at the file's top, so an old "
-                "version would run new code: move it there."
-            )
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            inside = isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            for line in ast.walk(function) if inside else ():
+                if isinstance(line, IMPORT) and OURS.search(ast.unparse(line)):
+                    raise BlueprintError(
+                        f"{file}:{line.lineno}: imported inside a function, so an old "
+                        "version would run new code: move it to the file's top."
+                    )

@@ -68,9 +68,8 @@ def register(name: str, model_id: str, first_serves: bool) -> tuple[str, str]:
     other one becomes ``challenger``. If the alias can't be set, no version is left.
     """
     client = mlflow.MlflowClient()
-    alias = "challenger"
-    if first_serves and version_of(name, "champion") is None:
-        alias = "champion"
+    serves = first_serves and version_of(name, "champion") is None
+    alias = "champion" if serves else "challenger"
     version = str(mlflow.register_model(f"models:/{model_id}", name).version)
     try:
         client.set_registered_model_alias(name, alias, version)
