@@ -118,10 +118,11 @@ def mlflow_server(
                     *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
                     *("--artifacts-destination", str(folder / "artifacts")),
                 ]
+                # 40 threads of up to two connections each; with its default of 15 they
+                # wait for each other when many clients write at once.
+                env = project.environment(MLFLOW_SQLALCHEMYSTORE_POOL_SIZE="80")
                 stack.enter_context(
-                    support.served(
-                        command, f"{url}/health", folder, project.environment()
-                    )
+                    support.served(command, f"{url}/health", folder, env)
                 )
                 started.append(url)
             return started[0]
