@@ -106,6 +106,16 @@ class Shell:
             place[last] = value
         file.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
 
+    def prune_all(self) -> None:
+        """Prune by rules that keep nothing, without a grace period."""
+        name = self.project.package
+        run = {"name": name, "keep": {}, "prune": {"all_after_days": 0}}
+        kept = {"grace_days": 0, "versions": [{"name": name}], "experiments": [run]}
+        self.edit("artifacts.yml", retention=kept)
+        for command in ("plan", "apply"):
+            done = self.answer(arguments=["prune", command])
+            assert done.returncode == 0, done.stderr
+
     def train(self) -> None:
         """Process the data and train, as a change of columns needs both."""
         for name in ("data_processing", "training"):

@@ -10,12 +10,24 @@ import pytest
 import yaml
 
 from .promotion import Shell, shell
-from .support import ROOT, Project
+from .support import ROOT, Project, free_port
 
 Worked = Callable[..., Project]
 
 # Half a model: what it predicts with is gone from the raw data's roles.
 FEWER_FEATURES = ["debt_to_income", "loan_to_value", "mortgage_credit_score"]
+FORGET = """
+import mlflow
+mlflow.MlflowClient().delete_registered_model_alias(arguments[0], "challenger")
+"""
+# Each alias' answer to its own example, by the number of rows.
+ANSWER = """
+import mlflow
+name, *aliases = arguments
+for alias in aliases:
+    model = mlflow.pyfunc.load_model(f"models:/{name}@{alias}")
+    print(alias, len(model.predict(model.input_example)))
+"""
 
 
 @pytest.fixture
@@ -134,6 +146,17 @@ def test_the_whole_story_of_a_regulated_model(opened: Callable[..., Shell]) -> N
     assert "http://" not in report
     assert "https://" not in report
 
+    # Rules that keep nothing take a version that nobody decided on, and neither whoever
+    # serves or served, nor what was approved or refused.
+    story.train()
+    assert story.aliases()["challenger"] == "5"
+    story.script(FORGET, story.project.package)
+    story.prune_all()
+    kept = {row["version"]: row["aliases"] for row in story.ask("list")["versions"]}
+    assert kept == {"4": ["previous"], "3": [], "2": ["champion"], "1": []}
+    answers = story.script(ANSWER, story.project.package, "champion", "previous")
+    assert answers.split() == ["champion", "5", "previous", "5"]
+
 
 @pytest.mark.run
 def test_a_first_version_is_recorded_and_judged_by_its_floor(
@@ -190,3 +213,26 @@ def test_promotion_in_ci_needs_a_release_and_refuses_through_its_pipe(
     ask = "Ask the served candidate before the alias moves"
     assert steps.index(ask) < steps.index("Promote")
     assert not (rendered() / ".github" / "workflows" / "promotion.yml").exists()
+
+
+@pytest.mark.run
+def test_ci_asks_the_served_candidate_and_stops_where_it_does_not_answer(
+    worked_project: Worked, tmp_path: Path
+) -> None:
+    project = worked_project(tracking="server")
+    file = project.path / ".github" / "workflows" / "promotion.yml"
+    steps = yaml.safe_load(file.read_text("utf-8"))["jobs"]["promote"]["steps"]
+    (ask,) = [
+        step["run"] for step in steps if "served candidate" in step.get("name", "")
+    ]
+    script = ask.replace("8000", str(free_port()))
+    bash = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script)
+    env = {"VERSION": "1", "RUNNER_TEMP": str(tmp_path)}
+    asked = project.run(*bash, env=env)
+    # The server's last words may follow on the same line.
+    answer = asked.stdout[asked.stdout.index('{"predictions"') :]
+    found, _ = json.JSONDecoder().raw_decode(answer)
+    assert len(found["predictions"]) == 5
+    refused = project.run(*bash, env=env | {"VERSION": "99"}, check=False)
+    assert refused.returncode != 0
+    assert "predictions" not in refused.stdout

@@ -161,7 +161,7 @@ def version_item(row: Any) -> Item:
         created=row.creation_timestamp,
         tags=ours(row.tags),
         needs=ID.findall(f"{row.run_id} {row.source}"),
-        aliases=row.aliases,
+        aliases=list(row.aliases),  # over HTTP, no list
     )
 
 
