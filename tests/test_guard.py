@@ -375,3 +375,5 @@ def test_without_git_and_lock_file_a_run_works_and_warns(
         ).splitlines()[-1]
     )
     assert set(served) == {"FINISHED"}
+    traced = project.run("kedro", "model", "trace", "challenger", check=False)
+    assert "can't get its code back: it ran without a git commit" in traced.stdout

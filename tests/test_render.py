@@ -224,7 +224,9 @@ def test_python_files_of_the_template_are_linted_in_place(rendered: Render) -> N
 
 def test_python_files_of_the_template_hold_no_jinja() -> None:
     for path in (ROOT / "template").rglob("*.py"):
-        ast.parse(path.read_text("utf-8"), filename=str(path))
+        text = path.read_text("utf-8")
+        ast.parse(text, filename=str(path))
+        assert not re.search("{{|{%|{#", text), f"{path.name} looks like Jinja."
     # The one that names the package; beside a plain one, the linter would take the
     # template's folder for a package with a name that no package can have.
     named = [path.name for path in (ROOT / "template").rglob("*.py.jinja")]

@@ -83,7 +83,7 @@ class Trail:
 
     def look_at_code(self, run_id: str, code: Record) -> None:
         """Note if the code that ran can't be brought back from git."""
-        run, commit = f"Run {run_id[:8]}", f"{code['commit']}^{{commit}}"
+        run, commit = f"Run {run_id[:8]}", f"{code['commit']}^0"
         if "lost" in code:
             self.breaks[f"{run} can't get its code back: {code['lost']}."] = True
         elif not git(self.project, "rev-parse", "--verify", commit):

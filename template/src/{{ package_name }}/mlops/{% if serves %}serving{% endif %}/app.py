@@ -22,7 +22,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from . import bodies, metrics
-from .openapi import PAGE, describe
+from .openapi import describe, page
 from .payload_log import PayloadLog
 from .schema import ONLY, Output, reason_of, show
 from .settings import Settings
@@ -81,7 +81,7 @@ class Application:
             "/v2": answer(server),
             "/v2/health/live": answer({"live": True}),
             "/version": Response(VERSION, media_type=bodies.JSON),
-            "/docs": HTMLResponse(PAGE),
+            "/docs": HTMLResponse(page()),
         }
         found = {
             "/ping": self.ready,
@@ -91,7 +91,8 @@ class Application:
             "/openapi.json": self.openapi,
         }
         posted = {"/invocations": self.invocations}
-        for model in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{{version}}"):
+        for version in ("", "/versions/{version}"):
+            model = f"/v2/models/{name}{version}"
             found |= {model: self.model, f"{model}/ready": self.ready}
             posted[f"{model}/infer"] = self.infer
         routes = [Route(path, one, methods=["POST"]) for path, one in posted.items()]
@@ -122,7 +123,9 @@ class Application:
         except Exception as error:
             self.failure = error
             return
-        self.loaded = True
+        self.loaded, given = True, self.settings
+        address = f"http://{given.host}:{given.port}"
+        self._lines.append(f"Serving {given.model_uri} at {address}")
         follow = [variant.follow() for variant in self._variants]
         await asyncio.gather(self._payloads.run(), *follow)
 

@@ -8,11 +8,12 @@ from pydantic import TypeAdapter
 
 from .versions import Served
 
-# The page loads Swagger UI from a public network; /openapi.json needs none.
-UI = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui"
-PAGE = f"""<!doctype html><title>API</title><div id="ui"></div>
-<link rel="stylesheet" href="{UI}.css"><script src="{UI}-bundle.js"></script>
-<script>SwaggerUIBundle({{url: "openapi.json", dom_id: "#ui"}})</script>"""
+HERE = Path(__file__).parent
+
+
+def page() -> str:
+    """Return the page for people."""
+    return (HERE / "openapi.html").read_text("utf-8")
 
 
 def types(named: dict[str, Any], required: list[str]) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def types(named: dict[str, Any], required: list[str]) -> dict[str, Any]:
 
 def describe(name: str, served: Served) -> dict[str, Any]:
     """Return openapi.yaml with the names and types of a served model."""
-    text = Path(__file__).with_name("openapi.yaml").read_text("utf-8")
+    text = (HERE / "openapi.yaml").read_text("utf-8")
     text = text.replace("NAME", name).replace("VERSION", served.version)
     found: dict[str, Any] = yaml.safe_load(text)
     schema, columns = served.schema, served.schema.columns

@@ -24,16 +24,10 @@ class Server(uvicorn.Server):
     """One process: an application, and the order in which it stops."""
 
     application: Any
-    announced = False
 
     async def on_tick(self, counter: int) -> bool:
         """Write what was logged; also stop when the model can't be loaded."""
         self.application.write_lines()
-        if self.application.loaded and not self.announced:
-            self.announced = True
-            settings = self.application.settings
-            address = f"http://{settings.host}:{settings.port}"
-            print(f"Serving {settings.model_uri} at {address}", flush=True)  # noqa: T201
         return self.application.failure is not None or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
