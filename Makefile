@@ -43,7 +43,8 @@ bench: .venv/ready ## Measure beside what users would pick instead (BENCH_ARGS="
 	@echo "Measuring: journeys and commands in alternating order; leave the machine alone."
 	.venv/bin/python -m benchmarks $(BENCH_ARGS)
 	BENCH=1 SOAK_SECONDS=60 ALIAS_MOVES=20 .venv/bin/pytest tests/test_benchmark.py \
-	  tests/test_serving.py -k "fast or bulk or flat or alias"
+	  tests/test_serving.py tests/test_questionnaire.py \
+	  -k "fast or bulk or flat or alias or costs"
 
 .PHONY: docs
 docs: .venv/ready ## Build the documentation into site/; a broken link fails

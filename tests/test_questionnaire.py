@@ -1,6 +1,8 @@
 """Rendering and updating need no trust, store the answers, and follow the profile."""
 
+import cProfile
 import os
+import pstats
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +135,21 @@ def test_a_later_change_of_what_shapes_the_first_copy_is_ignored(
     assert set(changed + untracked) - metric <= {".copier-answers.yml"}
 
 
+def test_copying_takes_no_more_calls_than_a_second_has(
+    template: Path, tmp_path: Path
+) -> None:
+    """A second holds about 2 million calls where nothing else runs.
+
+    Calls don't depend on what else the machine does; `make bench` counts the seconds.
+    """
+    with cProfile.Profile() as profile:
+        render_template(template, tmp_path / "project")
+    calls = pstats.Stats(profile).total_calls
+    print(f"{calls} calls")
+    assert calls < 1_750_000
+
+
+@pytest.mark.skipif("BENCH" not in os.environ, reason="make bench counts the seconds")
 def test_copying_costs_less_than_a_second(template: Path, tmp_path: Path) -> None:
     """Processor time of Copier's process; git, which it starts, is not its own.
 
