@@ -293,11 +293,45 @@ def test_the_stack_trains_registers_serves_and_answers_from_an_empty_folder(
         with urlopen(asked, timeout=30) as answer:
             assert len(json.load(answer)["predictions"]) > 0
         assert status_of(f"{here}/metrics") == 401
+        # Prune by rules that keep nothing: a version that nobody decided on goes.
+        champion = models_in(client(bucket, stack.passwords))
+        for _ in range(2):
+            project.run(*command[1].split(), "--pipelines", "training", timeout=600)
+        everything = models_in(client(bucket, stack.passwords))
+        assert len(everything - champion) == 2
+        rules = project.path / "conf/base/artifacts.yml"
+        rules.write_text(keep_nothing(rules.read_text()))
+        kedro = command[1].removesuffix(" run").split()
+        # A version goes first; then nothing protects what it came from.
+        for step in ("plan", "apply") * 2:
+            project.run(*kedro, "prune", step)
+        kept = models_in(client(bucket, stack.passwords))
+        assert champion < kept < everything, "Champion and challenger stay alone."
+        with urlopen(asked, timeout=30) as answer:
+            assert len(json.load(answer)["predictions"]) > 0
 
 
 def text_of(project: Project) -> str:
     """Return what compose.yaml says to people."""
     return (project.path / COMPOSE).read_text()
+
+
+def models_in(store: Any) -> set[str]:
+    """Return the folders of all logged models in the bucket."""
+    pages = store.get_paginator("list_objects_v2").paginate(Bucket="mlflow")
+    keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
+    return {key.partition("/artifacts/")[0] for key in keys if "/models/m-" in key}
+
+
+def keep_nothing(rules: str) -> str:
+    """Return artifacts.yml with rules that let everything go at once."""
+    settings = yaml.safe_load(rules)
+    (experiment,) = settings["retention"]["experiments"]
+    one = {"name": experiment["name"], "keep": {}, "prune": {"all_after_days": 0}}
+    versions = [{"name": settings["retention"]["versions"][0]["name"]}]
+    kept = {"grace_days": 0, "versions": versions, "experiments": [one]}
+    settings["retention"] = kept
+    return yaml.safe_dump(settings, sort_keys=False)
 
 
 def example_of(store: Any) -> list[bytes]:
