@@ -15,7 +15,7 @@ demo: .venv/ready ## Generate a project, train, register, score, serve and ask (
 	.venv/bin/python scripts/demo.py --port $(or $(PORT),8000)
 
 # Two halves, side by side: each keeps about one core busy.
-FEATURES := $(sort $(foreach name,lineage promotion retention serving deploy benchmark,\
+FEATURES := $(sort $(foreach name,lineage promotion retention serving deploy benchmark update release,\
   $(wildcard tests/test_$(name)*.py)))
 # Whole lines only, so that both can be read.
 WHOLE_LINES = bash -o pipefail -c '$(1) | grep --line-buffered ""'
@@ -24,6 +24,8 @@ WHOLE_LINES = bash -o pipefail -c '$(1) | grep --line-buffered ""'
 test: .venv/ready ## Test every promise on every variant (PYTEST_ARGS="-k name")
 	@echo "Testing: all variants are rendered, installed, run and compared."
 	@$(MAKE) --no-print-directory --jobs=2 test-core test-features
+	@test -n "$(PYTEST_ARGS)$$(git status --porcelain)" || \
+	  git rev-parse 'HEAD^{tree}' > build/tested  # what `make release` asks for
 
 .PHONY: test-core
 test-core: .venv/ready ## Test what every project has
@@ -33,10 +35,14 @@ test-core: .venv/ready ## Test what every project has
 test-features: .venv/ready ## Test lineage, promotion, retention, serving and deploying
 	@$(call WHOLE_LINES,.venv/bin/pytest $(FEATURES) $(PYTEST_ARGS))
 
+.PHONY: test-all
+test-all: .venv/ready ## Test everything, the whole matrices included
+	.venv/bin/pytest -m "" $(PYTEST_ARGS)
+
 .PHONY: test-fast
 test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 minutes)
 	@echo "Testing: all variants are rendered, the default project is run."
-	.venv/bin/pytest -m "not run" $(PYTEST_ARGS)
+	.venv/bin/pytest -m "not run and not full" $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: .venv/ready ## Measure beside what users would pick instead (BENCH_ARGS="--rounds 3")
@@ -56,6 +62,11 @@ docs: .venv/ready ## Build the documentation into site/; a broken link fails
 constraints: .venv/ready ## Pin what a release is tested with, as of DATE=2026-11-20
 	@test -n "$(DATE)" || { echo "Name a day: make constraints DATE=2026-11-20" >&2; exit 1; }
 	.venv/bin/python scripts/constraints.py $(DATE)
+
+.PHONY: release
+release: .venv/ready ## Archive, commit and tag a tested release (VERSION=0.2.0)
+	@test -n "$(VERSION)" || { echo "Name it: make release VERSION=0.2.0" >&2; exit 1; }
+	.venv/bin/python -m scripts.release $(VERSION)
 
 # Environment ------------------------------------------------------------------------
 .venv/ready: pyproject.toml

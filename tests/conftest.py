@@ -55,11 +55,7 @@ def installed_project(render: Callable[..., Path]) -> Callable[..., Project]:
     def installed_project(**answers: Any) -> Project:
         folder = render(**answers)
         version = answers.get("python_version", ">=3.11,<3.14")
-        python = support.interpreter(version)
-        assert python, f"Python {version} is not installed, so this can't be tested."
-        support.lock(folder)
-        base = support.base_environment(folder, python)
-        project = support.install(folder, base / "bin" / "python")
+        project = support.install_locked(folder, version)
         support.commit_all(folder, "Start")
         return project
 

@@ -114,11 +114,10 @@ def commit_all(folder: Path, message: str) -> None:
     git("commit", "--quiet", "--allow-empty", "--message", message, cwd=folder)
 
 
-def snapshot_template(destination: Path, version: str = "v0.1.0") -> Path:
-    """Copy the working tree's template to a repository of its own, committed, tagged.
+def copy_template(destination: Path) -> None:
+    """Copy the working tree's template: the files that git would commit.
 
-    A dirty tree rendered in place would store a commit from which no update works.
-    The files are those that git would commit: neither ignored nor deleted ones.
+    These are neither ignored nor deleted ones.
     """
     listed = git(
         *("ls-files", "--cached", "--others", "--exclude-standard", "-z"),
@@ -129,11 +128,25 @@ def snapshot_template(destination: Path, version: str = "v0.1.0") -> Path:
         if (ROOT / name).is_file():
             (destination / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, destination / name)
-    git("init", "--quiet", "--initial-branch", "main", cwd=destination)
-    git("add", "--all", "--force", cwd=destination)
-    git("commit", "--quiet", "--message", "Snapshot", cwd=destination)
-    git("tag", version, cwd=destination)
+
+
+def snapshot_template(destination: Path, version: str = "v0.1.0") -> Path:
+    """Copy the working tree's template to a repository of its own, committed, tagged.
+
+    A dirty tree rendered in place would store a commit from which no update works.
+    """
+    copy_template(destination)
+    tag_template(destination, version)
     return destination
+
+
+def tag_template(folder: Path, version: str) -> None:
+    """Commit the files of a template's repository, ignored ones too, and tag it."""
+    if not (folder / ".git").exists():
+        git("init", "--quiet", "--initial-branch", "main", cwd=folder)
+    git("add", "--all", "--force", cwd=folder)
+    git("commit", "--quiet", "--message", version, cwd=folder)
+    git("tag", version, cwd=folder)
 
 
 def render_template(template: Path, destination: Path, **answers: Any) -> Path:
@@ -367,6 +380,14 @@ def install(
     link_tree(bare_python.parents[1], folder / ".venv")
     run("uv", "sync", "--quiet", cwd=folder, timeout=600)
     return Project(folder, package, bare_python, env or {})
+
+
+def install_locked(folder: Path, version: str = ">=3.11,<3.14") -> Project:
+    """Lock a rendered folder under its constraints, and give it an environment."""
+    python = interpreter(version)
+    assert python, f"Python {version} is not installed, so this can't be tested."
+    lock(folder)
+    return install(folder, base_environment(folder, python) / "bin" / "python")
 
 
 def move_stores(folder: Path, old: str, new: str) -> None:

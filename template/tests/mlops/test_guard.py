@@ -1,9 +1,10 @@
-"""A training run that would lose its model stops before it starts."""
+"""A run that would lose its model, or has a wrong parameter, stops before it starts."""
 
 import mlflow
 import pytest
 from kedro.framework.project import pipelines
 from kedro.runner import ParallelRunner
+from kedro.validation import ParameterValidationError
 
 
 @pytest.fixture
@@ -40,3 +41,18 @@ def test_training_only_what_is_missing_is_refused(refuses):
 
 def test_training_in_several_processes_is_refused(refuses):
     refuses(pipeline_names=["training"], runner=ParallelRunner())
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "parameters"),
+    [
+        ("data_processing", {"columns": {"featurs": {}}}),
+        ("data_processing", {"columns": {"features": {"height": "metres"}}}),
+        ("training", {"estimator": {"class": "sklearn.NoSuchEstimator"}}),
+        ("training", {"estimator": {"arguments": "none"}}),
+    ],
+)
+def test_a_wrong_parameter_stops_before_the_first_node(sandbox, pipeline, parameters):
+    session = sandbox.session(**parameters)
+    with pytest.raises(ParameterValidationError):
+        session.run(pipeline_names=[pipeline])
