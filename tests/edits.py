@@ -14,14 +14,14 @@ PIPELINE = '''"""What the team reports."""
 from kedro.pipeline import Node, Pipeline
 
 
-def summarize(predictions):
+def summarize(labels):
     """Return the mean of each column."""
-    return predictions.mean(numeric_only=True).to_frame("mean")
+    return labels.mean(numeric_only=True).to_frame("mean")
 
 
 def create_pipeline(**_) -> Pipeline:
-    """Summarize the predictions."""
-    return Pipeline([Node(summarize, "predictions", "our_summary")])
+    """Summarize the labels."""
+    return Pipeline([Node(summarize, "labels", "our_summary")])
 '''
 
 

@@ -1,6 +1,7 @@
 """An update from every release keeps what a team did, and brings what is new."""
 
 import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,10 +129,33 @@ def test_an_updated_project_trains_and_passes_its_own_tests(
     project = support.install_locked(done.folder)
     if answers.get("tracking") == "server":
         project.env = {"MLFLOW_TRACKING_URI": project.store}
-    project.run("kedro", "run", timeout=600)
-    project.run("pytest", "-q", timeout=600)
+    for command in commands_of("After an update"):
+        project.run(*command.split(), timeout=600)
     if edit == "usual work":
         project.run("kedro", "run", "--pipelines", "our_report")
+
+
+def commands_of(section: str) -> list[str]:
+    """Return the commands that the page on updating shows in a section."""
+    page = (support.ROOT / "docs/updating.md").read_text()
+    text = page.partition(f"# {section}\n")[2].partition("\n## ")[0]
+    found = re.findall(r"(?ms)^```sh\n(.*?)^```", text)
+    assert found, f"The page shows no command under {section}."
+    return "".join(found).splitlines()
+
+
+def test_the_commands_of_the_page_update_and_change_an_answer(
+    history: Path, tmp_path: Path
+) -> None:
+    project = render(history, tmp_path / "project", released()[0])
+    support.commit_all(project, "Start")
+    for section in ("Updating", "Answers"):
+        (command,) = commands_of(section)
+        support.run(*command.split(), cwd=project)
+        support.commit_all(project, section)
+    answers = (project / ".copier-answers.yml").read_text()
+    assert f"_commit: v{next_version()}" in answers
+    assert "profile: regulated" in answers
 
 
 # Promises broken on purpose -----------------------------------------------------------
