@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
@@ -29,9 +30,12 @@ Process = subprocess.CompletedProcess[str]
 # PYTHONDONTWRITEBYTECODE doubles every start; several numeric threads on busy cores
 # wait for each other.
 FORGOTTEN = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV", "MLFLOW_", "AWS_")
+# Without a common cache, mypy reads pandas' stubs anew in every project.
+CACHES = tempfile.TemporaryDirectory(prefix="caches-")
 STEADY = {
     "COLUMNS": "200",
     "GIT_CONFIG_GLOBAL": os.devnull,
+    "MYPY_CACHE_DIR": str(Path(CACHES.name, "mypy")),
     "NO_COLOR": "1",
     "OMP_NUM_THREADS": "1",
     "UV_PYTHON_DOWNLOADS": "never",

@@ -143,10 +143,7 @@ def test_the_linter_and_the_formatter_find_nothing(
 @pytest.mark.run
 @VARIANTS
 def test_the_type_checker_finds_nothing(project: Project, check: Check) -> None:
-    # One cache for each dependency set: without it every project reads pandas' stubs.
-    bare = project.bare_python
-    cache = bare.parents[1] / ".mypy_cache"
-    check(project, "mypy", "--python-executable", bare, "--cache-dir", cache)
+    check(project, "mypy")
 
 
 @VARIANTS
