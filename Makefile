@@ -15,7 +15,7 @@ demo: .venv/ready ## Generate a project, train, register, score, serve and ask (
 	.venv/bin/python scripts/demo.py --port $(or $(PORT),8000)
 
 # Two halves, side by side: each keeps about one core busy.
-FEATURES := $(sort $(foreach name,lineage promotion retention serving deploy benchmark,\
+FEATURES := $(sort $(foreach name,lineage promotion retention serving deploy benchmark store switching major,\
   $(wildcard tests/test_$(name)*.py)))
 # Whole lines only, so that both can be read.
 WHOLE_LINES = bash -o pipefail -c '$(1) | grep --line-buffered ""'
@@ -36,7 +36,12 @@ test-features: .venv/ready ## Test lineage, promotion, retention, serving and de
 .PHONY: test-fast
 test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 minutes)
 	@echo "Testing: all variants are rendered, the default project is run."
-	.venv/bin/pytest -m "not run" $(PYTEST_ARGS)
+	.venv/bin/pytest -m "not run and not full" $(PYTEST_ARGS)
+
+.PHONY: test-all
+test-all: .venv/ready ## Test every promise on the whole matrix
+	@echo "Testing: everything, with every combination of the whole matrix."
+	.venv/bin/pytest -m "" $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: .venv/ready ## Measure beside what users would pick instead (BENCH_ARGS="--rounds 3")
