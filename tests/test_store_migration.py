@@ -16,6 +16,8 @@ import pytest
 
 from . import support
 from .support import Process, Project
+from .test_major import section
+from .tutorial import reader
 
 pytestmark = pytest.mark.run
 OLD = "3.10.1"
@@ -355,6 +357,14 @@ def test_what_can_not_be_migrated_here_gets_one_sentence(
 def test_its_help_shows_an_example(story: Story) -> None:
     shown = story.new.run("kedro", "model", "migrate", "--help").stdout
     assert "kedro model migrate --dry-run" in shown
+
+
+def test_the_commands_of_the_upgrade_page_work(project: Project) -> None:
+    with reader(project.path) as someone:
+        someone.follow(section("MLflow"))
+        printed = someone.log.read_text("utf-8")
+    assert "| challenger |" in " ".join(printed.split())
+    assert len(backups(project)) == 1
 
 
 LOSE = """

@@ -1,5 +1,6 @@
 """Every choice can be taken back: a feature that goes takes only its own files."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,10 +10,11 @@ import copier
 import pytest
 
 from . import variants
-from .support import commit_all, git, run
+from .support import ROOT, commit_all, git, run
 from .test_ownership import owner, rows_of
 from .test_questionnaire import stored_answers, update
 from .test_render import files_of
+from .tutorial import read_blocks, reader
 from .variants import Answers
 
 pytestmark = pytest.mark.run
@@ -39,6 +41,7 @@ def switched() -> dict[str, list[Any]]:
     }
 
 
+@functools.cache
 def switches() -> list[Switch]:
     """Return a switch from the default to every other choice."""
     questions = variants.questionnaire()
@@ -52,6 +55,7 @@ def switches() -> list[Switch]:
     return found
 
 
+@functools.cache
 def long_switches() -> list[Switch]:
     """Return switches of nearly all questions at once, between all pairs of choices."""
 
@@ -72,8 +76,23 @@ def name_of(switch: Switch) -> str:
     return variants.label(switch.on)
 
 
-SWITCHES = pytest.mark.parametrize("switch", switches(), ids=name_of)
-LONG = pytest.mark.parametrize("switch", long_switches(), ids=name_of)
+def one_of_each() -> list[Switch]:
+    """Return one switch of every question."""
+    first: dict[str, Switch] = {}
+    for switch in switches():
+        (name,) = (n for n in switch.on if switch.on[n] != switch.off[n])
+        first.setdefault(name, switch)
+    return list(first.values())
+
+
+EVERY = [
+    pytest.param(one, marks=[] if one in one_of_each() else [pytest.mark.full])
+    for one in switches()
+]
+LONG = [pytest.param(one, marks=[pytest.mark.full]) for one in long_switches()]
+WHOLE_MATRIX = pytest.mark.parametrize(
+    "switch", [*EVERY, *LONG], ids=map(name_of, [*switches(), *long_switches()])
+)
 
 
 def texts_of(folder: Path) -> Files:
@@ -123,46 +142,52 @@ def test_every_choice_that_a_later_answer_changes_is_switched() -> None:
         assert variants.fit_together(switch.on)
 
 
-@SWITCHES
-def test_a_feature_comes_and_goes_and_leaves_no_trace(
-    rendered: Render, render: Render, switch: Switch
+@pytest.mark.parametrize("question", switched())
+def test_every_choice_comes_and_goes_and_leaves_no_trace(
+    rendered: Render, render: Render, question: str
 ) -> None:
-    come_and_go(rendered, render, switch)
+    """From the default to each other choice in turn, and back."""
+    steps = [s for s in switches() if s.off[question] != s.on[question]]
+    # What one of the choices needs, such as a server to serve from, all have.
+    needed = {name: v for step in steps for name, v in step.on.items()}
+    go_through(
+        rendered,
+        render,
+        [{**needed, **s.off} for s in steps[:1]]
+        + [{**needed, question: step.on[question]} for step in steps],
+    )
 
 
 @pytest.mark.full
-@LONG
+@pytest.mark.parametrize("switch", [*switches(), *long_switches()], ids=name_of)
 def test_any_answers_become_any_others_and_leave_no_trace(
     rendered: Render, render: Render, switch: Switch
 ) -> None:
-    come_and_go(rendered, render, switch)
+    go_through(rendered, render, [switch.off, switch.on])
 
 
-def come_and_go(rendered: Render, render: Render, switch: Switch) -> None:
-    """Switch on and off; fail unless both equal what fresh projects hold."""
-    project, fresh = render(**switch.off), rendered(**switch.on)
+def go_through(rendered: Render, render: Render, steps: list[Answers]) -> None:
+    """Update from the first answers through the others and back to the first.
+
+    Fail unless each state equals what a fresh project holds, and the last the first.
+    """
+    project = render(**steps[0])
     before = texts_of(project)
-    update(project, **switch.on)
-    after = texts_of(project)
-    wanted = of_the_template(texts_of(fresh), fresh)
-    assert differing(of_the_template(after, fresh), wanted) == []
-    assert stored_answers(project) == stored_answers(fresh)
-    yours = [n for n in before if owner(n, rows_of(project)) == "yours"]
-    assert [n for n in yours if after.get(n) != before[n]] == []
-    update(project, **switch.off)
+    for answers in steps[1:]:
+        fresh = rendered(**answers)
+        update(project, **answers)
+        after = texts_of(project)
+        wanted = of_the_template(texts_of(fresh), fresh)
+        assert differing(of_the_template(after, fresh), wanted) == [], answers
+        assert stored_answers(project) == stored_answers(fresh)
+        yours = [n for n in before if owner(n, rows_of(project)) == "yours"]
+        assert [n for n in yours if after.get(n) != before[n]] == []
+    update(project, **steps[0])
     assert differing(texts_of(project), before) == []
 
 
-@SWITCHES
+@WHOLE_MATRIX
 def test_a_switch_loses_no_edit_without_saying_so(
-    rendered: Render, render: Render, switch: Switch
-) -> None:
-    come_and_go_with_edits(rendered, render, switch)
-
-
-@pytest.mark.full
-@LONG
-def test_switching_many_features_loses_no_edit_without_saying_so(
     rendered: Render, render: Render, switch: Switch
 ) -> None:
     come_and_go_with_edits(rendered, render, switch)
@@ -258,11 +283,23 @@ def test_the_message_says_that_edited_files_may_go_and_how_they_come_back(
     done = run("copier", "update", "--defaults", "--data", "serving=none", cwd=edited)
     message = " ".join(done.stderr.split())
     assert "also those that you had edited" in message
-    commands = [ln.split("#")[0] for ln in done.stderr.splitlines() if "    git" in ln]
+    lines = [line.split("#")[0].strip() for line in done.stderr.splitlines()]
+    commands = [line for line in lines if line.startswith("git ")]
     (listing,) = [c.split() for c in commands if "--diff-filter=D" in c]
     assert SERVER in run(*listing, cwd=edited).stdout.splitlines()
     (restore,) = [c.replace("PATH", SERVER).split() for c in commands if "PATH" in c]
     run(*restore, cwd=edited)
+    assert OURS in (edited / SERVER).read_text("utf-8")
+
+
+def test_the_commands_of_the_page_switch_a_feature_off_and_bring_a_file_back(
+    edited: Path,
+) -> None:
+    page = (ROOT / "docs" / "switching.md").read_text("utf-8")
+    with reader(edited) as someone:
+        someone.follow(read_blocks(page))
+        assert SERVER in someone.log.read_text("utf-8").splitlines()
+    assert stored_answers(edited)["serving"] == "none"
     assert OURS in (edited / SERVER).read_text("utf-8")
 
 
