@@ -13,7 +13,7 @@ from copier.errors import UnsafeTemplateError
 from .support import ROOT, Project, commit_all, git, render_template, run
 from .test_questionnaire import stored_answers
 from .test_switching import conflicts, deleted
-from .tutorial import Block, read_blocks, reader
+from .tutorial import Block, follow_in, read_blocks
 
 PAGE = (ROOT / "docs" / "major-upgrades.md").read_text("utf-8")
 SOURCES = "src/mortgage_approval"
@@ -95,8 +95,7 @@ def test_a_rename_that_was_done_as_the_page_says_loses_no_edit(
 ) -> None:
     rename(release)
     publish(release, "v1.0.0")
-    with reader(project) as someone:
-        someone.follow(section("The template"))
+    follow_in(project, section("The template"))
     assert stored_answers(project)["_commit"] == "v1.0.0"
     text = (project / NEW).read_text("utf-8")
     assert OURS in text
@@ -206,9 +205,7 @@ def test_kedro_is_upgraded_as_the_page_says(
     worked_project: Callable[..., Project], tmp_path: Path
 ) -> None:
     project = worked_project().copy(tmp_path)
-    with reader(project.path) as someone:
-        someone.follow(section("Kedro"))
-        printed = someone.log.read_text("utf-8")
+    printed = follow_in(project.path, section("Kedro"))
     assert "| champion | challenger |" in " ".join(printed.split())
 
 
@@ -217,10 +214,7 @@ def test_another_python_starts_with_a_champion_of_its_own_as_the_page_says(
     worked_project: Callable[..., Project], tmp_path: Path
 ) -> None:
     project = worked_project().copy(tmp_path)
-    with reader(project.path) as someone:
-        someone.environment.pop("UV_PYTHON", None)
-        someone.follow(section("Python"))
-        printed = someone.log.read_text("utf-8")
+    printed = follow_in(project.path, section("Python"))
     assert project.run("python", "-V").stdout.startswith("Python 3.12.")
     assert "| 1 | champion |" in " ".join(printed.split())
 

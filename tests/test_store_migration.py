@@ -17,7 +17,7 @@ import pytest
 from . import support
 from .support import Process, Project
 from .test_major import section
-from .tutorial import reader
+from .tutorial import follow_in
 
 pytestmark = pytest.mark.run
 OLD = "3.10.1"
@@ -360,9 +360,7 @@ def test_its_help_shows_an_example(story: Story) -> None:
 
 
 def test_the_commands_of_the_upgrade_page_work(project: Project) -> None:
-    with reader(project.path) as someone:
-        someone.follow(section("MLflow"))
-        printed = someone.log.read_text("utf-8")
+    printed = follow_in(project.path, section("MLflow"))
     assert "| challenger |" in " ".join(printed.split())
     assert len(backups(project)) == 1
 

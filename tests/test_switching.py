@@ -14,7 +14,7 @@ from .support import ROOT, commit_all, git, run
 from .test_ownership import owner, rows_of
 from .test_questionnaire import stored_answers, update
 from .test_render import files_of
-from .tutorial import read_blocks, reader
+from .tutorial import follow_in, read_blocks
 from .variants import Answers
 
 pytestmark = pytest.mark.run
@@ -147,7 +147,7 @@ def test_every_choice_comes_and_goes_and_leaves_no_trace(
     rendered: Render, render: Render, question: str
 ) -> None:
     """From the default to each other choice in turn, and back."""
-    steps = [s for s in switches() if s.off[question] != s.on[question]]
+    steps = [s for s in switches() if s.off.get(question) != s.on.get(question)]
     # What one of the choices needs, such as a server to serve from, all have.
     needed = {name: v for step in steps for name, v in step.on.items()}
     go_through(
@@ -296,9 +296,7 @@ def test_the_commands_of_the_page_switch_a_feature_off_and_bring_a_file_back(
     edited: Path,
 ) -> None:
     page = (ROOT / "docs" / "switching.md").read_text("utf-8")
-    with reader(edited) as someone:
-        someone.follow(read_blocks(page))
-        assert SERVER in someone.log.read_text("utf-8").splitlines()
+    assert SERVER in follow_in(edited, read_blocks(page)).splitlines()
     assert stored_answers(edited)["serving"] == "none"
     assert OURS in (edited / SERVER).read_text("utf-8")
 
