@@ -15,7 +15,8 @@ demo: .venv/ready ## Generate a project, train, register, score, serve and ask (
 	.venv/bin/python scripts/demo.py --port $(or $(PORT),8000)
 
 # Two halves, side by side: each keeps about one core busy.
-FEATURES := $(sort $(foreach name,lineage promotion retention serving deploy benchmark update release,\
+FEATURES := $(sort $(foreach name,adopting benchmark compatibility deploy leaving lineage \
+  major many promotion release retention serving store switching update,\
   $(wildcard tests/test_$(name)*.py)))
 # Whole lines only, so that both can be read.
 WHOLE_LINES = bash -o pipefail -c '$(1) | grep --line-buffered ""'

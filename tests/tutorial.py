@@ -48,6 +48,17 @@ def reader(folder: Path) -> Iterator["Reader"]:
             terminal.wait()
 
 
+def follow_in(project: Path, blocks: list[Block]) -> str:
+    """Do what blocks say in a project; return what the last commands printed.
+
+    What the reader keeps lies beside the project, whose git stays clean.
+    """
+    with reader(project.parent) as someone:
+        someone.folder = project
+        someone.follow(blocks)
+        return someone.log.read_text("utf-8")
+
+
 def shows(text: str, printed: str) -> bool:
     """Tell whether a page shows what was printed; ``...`` stands for anything."""
     parts = [

@@ -88,6 +88,7 @@ def pairs() -> list[Answers]:
     return [pair for pair in found if fit_together(pair)]
 
 
+@functools.cache
 def all_pairs() -> list[Answers]:
     """Return answers in which every two choices of two questions meet at least once."""
     possible = choices()

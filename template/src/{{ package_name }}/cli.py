@@ -1,11 +1,13 @@
 """The project's commands, run, model … and prune …: light until they act."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
@@ -213,6 +215,27 @@ def end_run(run_id: str, env: str | None) -> None:
         click.echo(close_run(run_id, project_path(), env))
 
 
+@model.command()
+@click.option("--dry-run", is_flag=True, help="Show the steps only.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@env_option
+def migrate(dry_run: bool, as_json: bool, env: str | None) -> None:
+    """Bring mlflow.db to the schema of the installed MLflow, after a backup.
+
+    End what works with it before. Whatever interrupts it, no run is lost.
+
+    \b
+    kedro model migrate --dry-run
+    kedro model migrate
+    """
+    from .mlops.migration import migrate as migration
+
+    with one_sentence_errors():
+        say = partial(click.echo, err=True)
+        made = migration.migrate(tracking_uri(env), dry_run, say)
+    click.echo(json.dumps(made, indent=2) if as_json else migration.describe(made))
+
+
 @cli.group()
 def prune() -> None:
     """Delete what conf/base/artifacts.yml does not keep: plan first, then apply."""
@@ -385,6 +408,20 @@ def registered_model(env: str | None, conf_source: str | None = None) -> str:
     """Connect to the stores of an environment; return the registered model's name."""
     session = KedroSession.create(env=env, conf_source=conf_source)
     return str(session.load_context().config_loader["globals"]["registered_model"])
+
+
+def tracking_uri(env: str | None) -> str:
+    """Return the address of an environment's store, without connecting to it."""
+    from kedro.framework.project import settings
+
+    from .mlops.stores import project_path
+
+    configuration = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(project_path() / settings.CONF_SOURCE),
+        env=env or os.environ.get("KEDRO_ENV"),
+        **settings.CONFIG_LOADER_ARGS,
+    )
+    return str(configuration["mlflow"]["server"]["mlflow_tracking_uri"])
 
 
 def rules_of(env: str | None) -> Path:

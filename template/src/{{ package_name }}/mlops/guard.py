@@ -22,8 +22,11 @@ class GuardHooks:
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """Refuse a tracking server that does not answer within seconds."""
+        """Refuse a server that does not answer, and a database of another MLflow."""
+        from .migration.schema import require_current_schema
+
         server = context.config_loader["mlflow"].get("server", {})
+        require_current_schema(server.get("mlflow_tracking_uri") or "")
         for key in ("mlflow_tracking_uri", "mlflow_registry_uri"):
             uri = server.get(key) or ""
             if uri.startswith(("http://", "https://")):

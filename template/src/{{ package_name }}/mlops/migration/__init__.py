@@ -1,0 +1,1 @@
+"""A newer MLflow finds the runs, versions and aliases that an older one wrote."""
