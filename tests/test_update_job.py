@@ -1,0 +1,767 @@
+"""CI proposes an update of the template: what it does, says and refuses.
+
+The script is executed against real repositories: a template with two versions, a project,
+and a bare repository that the project pushes to.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .support import (
+    ROOT,
+    Process,
+    commit_all,
+    environment,
+    git,
+    join_path,
+    read_toml,
+    render_template,
+    run,
+)
+from .test_questionnaire import stored_answers, update
+from .test_render import PIPELINES, files_of
+
+Render = Callable[..., Path]
+SCRIPT = "ci/propose_update.py"
+BRANCH = "template-update/0.2.0"
+TITLE = "Update the template from 0.1.0 to 0.2.0"
+CHANGELOG = """\
+# Changelog
+
+## [0.2.0] - 2026-12-01
+
+### Changed
+
+- Logs say more.
+
+```sh
+# a comment in a block
+```
+
+## [0.1.1] - 2026-11-25
+
+- Mended.
+
+## [0.1.0] - 2026-11-20
+
+- First.
+"""
+# GitHub can't exist here. This program stands for its command line: it writes down how it
+# was called, and answers with an address, as the real one does.
+GH = f"""#!{sys.executable}
+import json, os, pathlib, sys
+call = {{"arguments": sys.argv[1:], "body": sys.stdin.read()}}
+with open(pathlib.Path(__file__).with_name("calls"), "a") as file:
+    print(json.dumps(call), file=file)
+if os.environ.get("GH_FAILS"):
+    sys.exit("pull request create failed: GitHub Actions is not permitted to do this")
+print("https://example.org/pull/7")
+"""
+# GitLab's side of a push: it gets the options, and writes them down.
+PRE_RECEIVE = """#!/bin/sh
+for number in $(seq 0 $((GIT_PUSH_OPTION_COUNT - 1))); do
+  eval "printf '%s\\n' \\"\\$GIT_PUSH_OPTION_$number\\""
+done >> options
+"""
+
+
+@dataclass
+class Site:
+    """A template, a project made from it, and where the project is pushed to."""
+
+    folder: Path
+
+    @property
+    def project(self) -> Path:
+        """The checkout in which CI runs."""
+        return self.folder / "project"
+
+    @property
+    def template(self) -> Path:
+        """The template's repository."""
+        return self.folder / "template"
+
+    @property
+    def origin(self) -> Path:
+        """The bare repository behind the project."""
+        return self.folder / "origin.git"
+
+    def change_template(self, name: str, text: str | None) -> None:
+        """Write one of the template's files anew, or delete it."""
+        file = self.template / name
+        file.unlink() if text is None else file.write_text(text)
+
+    def release(self, version: str) -> None:
+        """Commit and tag what the template holds now."""
+        commit_all(self.template, f"Release {version}")
+        git("tag", version, cwd=self.template)
+
+    def edit(self, name: str, text: str) -> None:
+        """Change a file of the project, commit and push it."""
+        (self.project / name).write_text(text)
+        commit_all(self.project, f"Edit {name}")
+        git("push", "--quiet", "origin", "main", cwd=self.project)
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """Return what a host sets, with the stand-in for GitHub's program."""
+        path = join_path(self.folder / "bin", environment()["PATH"])
+        return environment(**{"PATH": path, **extra})
+
+    def propose(self, *arguments: str, **env: str) -> Process:
+        """Run the script as CI does."""
+        return run(
+            *(sys.executable, SCRIPT, *(arguments or ("--host", "github"))),
+            cwd=self.project,
+            check=False,
+            env=self.environment(**env),
+        )
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """How GitHub's program was called."""
+        file = self.folder / "bin" / "calls"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines]
+
+    @property
+    def branches(self) -> set[str]:
+        """The branches of the bare repository, but for the main one."""
+        names = git("branch", "--format", "%(refname:short)", cwd=self.origin)
+        return set(names.split()) - {"main"}
+
+    def changed(self, branch: str = BRANCH) -> dict[str, str]:
+        """Return the files that a proposal changes, by name, and how: A, D, M."""
+        diff = ("diff", "--name-status", "--no-renames", "main", branch)
+        lines = git(*diff, cwd=self.origin).splitlines()
+        return {name: how for how, name in (line.split("\t") for line in lines)}
+
+    def show(self, name: str, branch: str = BRANCH) -> str:
+        """Return what a file holds on a proposal's branch."""
+        return git("show", f"{branch}:{name}", cwd=self.origin)
+
+
+@pytest.fixture(scope="module")
+def ground(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a template of one version, a project of it, and its origin."""
+    folder = tmp_path_factory.mktemp("ground")
+    git("clone", "--quiet", str(template), "template", cwd=folder)
+    render_template(folder / "template", folder / "project")
+    commit_all(folder / "project", "Start")
+    git("clone", "--quiet", "--bare", "project", "origin.git", cwd=folder)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "gh").write_text(GH)
+    (folder / "bin" / "gh").chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def site(ground: Path, tmp_path: Path) -> Site:
+    """The same, to be changed by one test."""
+    shutil.copytree(ground, tmp_path / "site", symlinks=True)
+    site = Site(tmp_path / "site")
+    answers = site.project / ".copier-answers.yml"
+    text = answers.read_text().replace(str(ground), str(site.folder))
+    git("remote", "add", "origin", str(site.origin), cwd=site.project)
+    site.edit(".copier-answers.yml", text)
+    return site
+
+
+@pytest.fixture
+def newer(site: Site) -> Site:
+    """A template that has a newer version: a file changed, one went, one is new."""
+    logging = (site.template / "template/conf/logging.yml").read_text()
+    site.change_template("template/conf/logging.yml", logging + "# More\n")
+    site.change_template("template/.editorconfig", None)
+    site.change_template("template/conf/new.yml", "new: true\n")
+    site.change_template("CHANGELOG.md", CHANGELOG)
+    site.release("v0.2.0")
+    return site
+
+
+# What it proposes ---------------------------------------------------------------------
+def test_a_newer_version_becomes_a_branch_and_a_request(newer: Site) -> None:
+    done = newer.propose()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "0.1.0 to 0.2.0: proposed https://example.org/pull/7.\n"
+    assert newer.branches == {BRANCH}
+    assert newer.changed() == {
+        ".copier-answers.yml": "M",
+        ".editorconfig": "D",
+        "conf/logging.yml": "M",
+        "conf/new.yml": "A",
+    }
+    assert "_commit: v0.2.0" in newer.show(".copier-answers.yml")
+    (call,) = newer.calls
+    assert call["arguments"] == [
+        *("pr", "create", "--head", BRANCH, "--base", "main"),
+        *("--title", TITLE, "--body-file", "-"),
+    ]
+    assert call["body"] in done.stdout
+
+
+def test_the_request_holds_the_notes_in_between_and_how_to_bring_files_back(
+    newer: Site,
+) -> None:
+    newer.propose()
+    (call,) = newer.calls
+    body = call["body"]
+    assert "from **0.1.0** to **0.2.0**" in body
+    notes = body.partition("## Release notes\n\n")[2]
+    assert notes.startswith("### [0.2.0] - 2026-12-01\n\n#### Changed\n")
+    assert "### [0.1.1] - 2026-11-25\n\n- Mended." in notes
+    assert "\n# a comment in a block\n" in notes
+    assert "First." not in notes
+    assert "## To" not in body, "There is no conflict, and nothing else to do."
+    (command,) = re.findall(r"- \[ \] `\.editorconfig`: `(.+)`", body)
+    git("fetch", "--quiet", cwd=newer.project)
+    git("checkout", "--quiet", BRANCH, cwd=newer.project)
+    assert not (newer.project / ".editorconfig").exists()
+    run("bash", "-c", command, cwd=newer.project)
+    assert (newer.project / ".editorconfig").is_file()
+
+
+def test_the_checkout_stays_as_it_is(newer: Site) -> None:
+    before = git("rev-parse", "HEAD", cwd=newer.project)
+    newer.propose()
+    assert git("rev-parse", "HEAD", cwd=newer.project) == before
+    assert git("status", "--porcelain", cwd=newer.project) == ""
+    assert git("branch", "--format", "%(refname)", cwd=newer.project) == (
+        "refs/heads/main\n"
+    )
+    assert git("worktree", "list", cwd=newer.project).count("\n") == 1
+
+
+def test_a_shallow_checkout_without_a_branch_is_enough(newer: Site) -> None:
+    """This is how hosts check out."""
+    shutil.rmtree(newer.project)
+    shallow = ("clone", "--quiet", "--depth", "1", newer.origin.as_uri(), "project")
+    git(*shallow, cwd=newer.folder)
+    git("checkout", "--quiet", "--detach", cwd=newer.project)
+    done = newer.propose()
+    assert done.returncode == 0, done.stderr
+    assert newer.changed()["conf/logging.yml"] == "M"
+
+
+def test_the_teams_edits_are_in_the_proposal(newer: Site) -> None:
+    text = (newer.project / "conf/logging.yml").read_text()
+    newer.edit("conf/logging.yml", "# Ours\n" + text)
+    assert newer.propose().returncode == 0
+    assert newer.show("conf/logging.yml") == f"# Ours\n{text}# More\n"
+    assert "## To resolve" not in newer.calls[0]["body"]
+
+
+def hook_finds_markers(site: Site, branch: str) -> bool:
+    """Tell whether the project's own hook, as CI runs it, refuses a branch."""
+    git("fetch", "--quiet", cwd=site.project)
+    git("checkout", "--quiet", "--detach", f"origin/{branch}", cwd=site.project)
+    hooks = yaml.safe_load((site.project / ".pre-commit-config.yaml").read_text())
+    (entry,) = [
+        hook["entry"]
+        for hook in hooks["repos"][0]["hooks"]
+        if hook["id"] == "check-merge-conflict"
+    ]
+    # The project is not installed here, so the hook's package is.
+    instead = "uv run --no-project --with pre-commit-hooks"
+    command = entry.replace("uv run --no-sync", instead).split()
+    names = git("ls-files", cwd=site.project).split()
+    done = run(*command, *names, cwd=site.project, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode == 1
+
+
+def test_a_conflict_is_on_the_checklist_and_fails_the_checks(newer: Site) -> None:
+    text = (newer.project / "conf/logging.yml").read_text()
+    newer.edit("conf/logging.yml", f"{text}# Ours\n")
+    done = newer.propose()
+    assert done.returncode == 0, done.stderr
+    body = newer.calls[0]["body"]
+    assert "- [ ] `conf/logging.yml`\n" in body.partition("## To resolve")[2]
+    shown = newer.show("conf/logging.yml")
+    assert "<<<<<<< before updating\n# Ours\n" in shown
+    assert "# More\n>>>>>>> after updating\n" in shown
+    assert hook_finds_markers(newer, BRANCH)
+
+
+def test_a_proposal_without_conflicts_passes_that_check(newer: Site) -> None:
+    newer.propose()
+    assert not hook_finds_markers(newer, BRANCH)
+
+
+def test_an_edited_file_that_the_template_deletes_is_on_a_checklist(
+    newer: Site,
+) -> None:
+    newer.edit(".editorconfig", "root = true\n# Ours\n")
+    newer.propose()
+    assert newer.changed()[".editorconfig"] == "D"
+    assert "- [ ] `.editorconfig`: `git restore " in newer.calls[0]["body"]
+
+
+def test_changed_dependencies_are_locked_anew(newer: Site) -> None:
+    run("uv", "lock", "--quiet", cwd=newer.project, timeout=600)
+    newer.edit("README.md", "Ours\n")
+    assert "humanize" not in (newer.project / "uv.lock").read_text()
+    name = "template/pyproject.toml.jinja"
+    text = (newer.template / name).read_text()
+    changed = text.replace('    "mypy>=1.18",', '    "humanize>=4",\n    "mypy>=1.18",')
+    assert changed != text
+    newer.change_template(name, changed)
+    newer.release("v0.3.0")
+    done = newer.propose()
+    assert done.returncode == 0, done.stderr
+    assert 'name = "humanize"' in newer.show("uv.lock", "template-update/0.3.0")
+    assert "uv lock" not in newer.calls[0]["body"]
+
+
+def test_a_lock_that_can_not_be_made_is_left_to_a_person(newer: Site) -> None:
+    newer.edit("uv.lock", "version = 1\n")
+    name = "template/pyproject.toml.jinja"
+    text = (newer.template / name).read_text()
+    broken = text.replace('    "mypy>=1.18",', '    "mypy>=999",')
+    newer.change_template(name, broken)
+    newer.release("v0.3.0")
+    assert newer.propose().returncode == 0
+    todo = newer.calls[0]["body"].partition("## To do")[2]
+    assert "- [ ] `uv lock`, which could not be done here: " in todo
+
+
+# When it proposes nothing -------------------------------------------------------------
+def test_without_a_newer_version_nothing_happens(site: Site) -> None:
+    done = site.propose()
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "0.1.0 to 0.1.0: nothing new.\n"
+    assert (site.branches, site.calls) == (set(), [])
+
+
+def test_a_version_is_proposed_once(newer: Site) -> None:
+    newer.propose()
+    first = git("rev-parse", BRANCH, cwd=newer.origin)
+    done = newer.propose()
+    assert done.returncode == 0
+    assert done.stderr == "0.1.0 to 0.2.0: already proposed.\n"
+    assert git("rev-parse", BRANCH, cwd=newer.origin) == first
+    assert len(newer.calls) == 1
+
+
+def test_a_later_version_is_proposed_and_names_the_earlier_proposal(
+    newer: Site,
+) -> None:
+    newer.propose()
+    newer.change_template("template/conf/new.yml", "new: 3\n")
+    newer.release("v0.3.0")
+    assert newer.propose().returncode == 0
+    assert newer.branches == {BRANCH, "template-update/0.3.0"}
+    assert f"It replaces `{BRANCH}`" in newer.calls[1]["body"]
+
+
+def test_a_dry_run_shows_everything_and_pushes_nothing(newer: Site) -> None:
+    done = newer.propose("--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {name: found[name] for name in found if name != "body"} == {
+        "branch": BRANCH,
+        "conflicts": [],
+        "current": "0.1.0",
+        "deleted": [".editorconfig"],
+        "latest": "0.2.0",
+        "left": [],
+        "needs_trust": False,
+        "replaces": [],
+        "status": "would be proposed",
+        "title": TITLE,
+    }
+    assert "Logs say more." in found["body"]
+    assert (newer.branches, newer.calls) == (set(), [])
+
+
+def test_the_help_shows_an_example_and_a_host_has_to_be_named(site: Site) -> None:
+    shown = site.propose("--help").stdout
+    assert "python ci/propose_update.py --dry-run" in shown
+    assert "Exit status: 0 proposed" in shown
+    done = site.propose("--base", "main")
+    assert done.returncode == 2
+    assert "name the --host, or try it with --dry-run" in done.stderr
+
+
+# What it refuses ----------------------------------------------------------------------
+def test_a_migration_is_left_to_a_person_and_not_run(newer: Site) -> None:
+    proof = newer.folder / "ran"
+    migration = {"version": "v1.0.0", "command": f"touch '{proof}'"}
+    settings = (newer.template / "copier.yml").read_text()
+    added = yaml.safe_dump({"_migrations": [migration]})
+    newer.change_template("copier.yml", f"{settings}\n{added}")
+    newer.release("v1.0.0")
+    done = newer.propose()
+    assert done.returncode == 3
+    *_, last = done.stderr.splitlines()
+    assert last.endswith("it needs trust, so a person has to do it.")
+    branch = "template-update/1.0.0"
+    assert newer.branches == {branch}
+    assert newer.changed(branch) == {}
+    assert not proof.exists()
+    (call,) = newer.calls
+    title = "Update the template from 0.1.0 to 1.0.0 by hand"
+    assert title in call["arguments"]
+    (block,) = re.findall(r"```sh\n(git fetch.+?)```", call["body"], re.DOTALL)
+    assert block.endswith("uvx copier update --trust\n")
+    assert newer.propose().returncode == 0, "It asks once."
+    # Who trusts it follows the request.
+    command = block.replace("update --trust", "update --trust --defaults --quiet")
+    run("bash", "-e", "-c", command, cwd=newer.project, timeout=600)
+    assert "v1.0.0" in (newer.project / ".copier-answers.yml").read_text()
+    assert proof.exists()
+
+
+@pytest.mark.parametrize("missing", ["template", "origin.git", "answers"])
+def test_what_can_not_be_reached_is_said_in_one_sentence(
+    newer: Site, missing: str
+) -> None:
+    if missing == "answers":
+        (newer.project / ".copier-answers.yml").unlink()
+    else:
+        shutil.rmtree(newer.folder / missing)
+    done = newer.propose()
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("No update was proposed: ")
+    named = {"answers": ".copier-answers.yml"}.get(missing, str(newer.folder / missing))
+    assert named in sentence
+    assert newer.calls == []
+
+
+def test_a_refused_branch_names_the_token_that_is_missing(newer: Site) -> None:
+    hook = newer.origin / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    done = newer.propose()
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert f"the branch {BRANCH} was refused" in sentence
+    assert "UPDATE_TOKEN has to be a token that may push" in sentence
+    assert newer.calls == []
+
+
+def test_a_branch_without_a_request_is_taken_back(newer: Site) -> None:
+    done = newer.propose(GH_FAILS="1")
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert "GitHub Actions is not permitted to do this" in sentence
+    assert newer.branches == set()
+    assert newer.propose().returncode == 0
+    assert newer.branches == {BRANCH}
+
+
+def test_the_token_signs_in_and_is_in_no_command(newer: Site) -> None:
+    ask = (
+        "import sys; sys.path.insert(0, 'ci'); import propose_update\n"
+        "from pathlib import Path\n"
+        "asked = 'protocol=https\\nhost=git.example.org\\n\\n'\n"
+        "print(propose_update.git('credential', 'fill', cwd=Path(), stdin=asked))"
+    )
+    command = (sys.executable, "-c", ask)
+    env = newer.environment(UPDATE_TOKEN="hush")
+    filled = run(*command, cwd=newer.project, env=env).stdout
+    assert "username=x-access-token\npassword=hush\n" in filled
+    assert run(*command, cwd=newer.project, check=False).returncode == 1
+    trace = newer.folder / "trace"
+    done = newer.propose(UPDATE_TOKEN="hush", GIT_TRACE=str(trace))
+    assert done.returncode == 0, done.stderr
+    assert "credential.helper" in trace.read_text()
+    assert "hush" not in trace.read_text() + done.stdout + done.stderr + str(
+        newer.calls
+    )
+
+
+# Other hosts --------------------------------------------------------------------------
+def test_gitlab_gets_the_request_with_the_push(newer: Site) -> None:
+    git("config", "receive.advertisePushOptions", "true", cwd=newer.origin)
+    hook = newer.origin / "hooks" / "pre-receive"
+    hook.write_text(PRE_RECEIVE)
+    hook.chmod(0o755)
+    done = newer.propose("--host", "gitlab", "--base", "trunk")
+    assert done.returncode == 0, done.stderr
+    assert newer.branches == {BRANCH}
+    options = (newer.origin / "options").read_text().splitlines()
+    assert options[:3] == [
+        "merge_request.create",
+        "merge_request.target=trunk",
+        f"merge_request.title={TITLE}",
+    ]
+    (description,) = options[3:]
+    text = description.removeprefix("merge_request.description=").replace("\\n", "\n")
+    assert text in done.stdout
+    assert "### [0.2.0] - 2026-12-01\n" in text
+
+
+@pytest.fixture
+def azure() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """An address that answers as Azure Repos does, and what it was asked.
+
+    Azure can't exist here, so this stands for its interface.
+    """
+    asked: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append({"path": self.path, "body": json.loads(body)})
+            allowed = self.headers["Authorization"] == "Basic Omh1c2g="  # :hush
+            self.send_response(201 if allowed else 403)
+            self.end_headers()
+            self.wfile.write(b'{"pullRequestId": 7}')
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def azure_settings(server: str, token: str) -> dict[str, str]:
+    """Return the variables that Azure Pipelines sets."""
+    return {
+        "SYSTEM_COLLECTIONURI": server,
+        "SYSTEM_TEAMPROJECTID": "team",
+        "BUILD_REPOSITORY_ID": "models",
+        "UPDATE_TOKEN": token,
+    }
+
+
+def test_azure_is_asked_by_its_interface(
+    newer: Site, azure: tuple[str, list[dict[str, Any]]]
+) -> None:
+    server, asked = azure
+    newer.change_template("CHANGELOG.md", CHANGELOG.replace("more", "more " * 2000))
+    newer.release("v0.3.0")
+    done = newer.propose("--host", "azure", **azure_settings(server, "hush"))
+    assert done.returncode == 0, done.stderr
+    assert "proposed pull request 7" in done.stderr
+    (request,) = asked
+    assert request["path"] == (
+        "/team/_apis/git/repositories/models/pullrequests?api-version=7.1"
+    )
+    body = request["body"]
+    assert body["sourceRefName"] == "refs/heads/template-update/0.3.0"
+    assert body["targetRefName"] == "refs/heads/main"
+    assert len(body["description"]) == 4000, "Azure takes no more."
+    assert body["description"].endswith(
+        "The rest is in the log of the job that made this.\n"
+    )
+    assert "- Mended." in done.stdout, "The log holds everything."
+
+
+def test_azure_refuses_and_the_branch_is_taken_back(
+    newer: Site, azure: tuple[str, list[dict[str, Any]]]
+) -> None:
+    server, _ = azure
+    done = newer.propose("--host", "azure", **azure_settings(server, "wrong"))
+    assert done.returncode == 1
+    assert "Azure Repos opened no request: " in done.stderr
+    assert "403" in done.stderr
+    assert newer.branches == set()
+    done = newer.propose("--host", "azure")
+    assert "SYSTEM_COLLECTIONURI, SYSTEM_TEAMPROJECTID" in done.stderr
+    assert newer.branches == set()
+
+
+# The job ------------------------------------------------------------------------------
+def update_job(folder: Path, ci: str) -> dict[str, Any]:
+    """Return the job that proposes updates."""
+    name = ".github/workflows/update.yml" if ci == "github" else PIPELINES[ci][0]
+    pipeline = yaml.safe_load((folder / name).read_text("utf-8"))
+    if ci == "gitlab":
+        return pipeline["propose an update"]
+    if ci == "github":
+        return pipeline["jobs"]["propose"]
+    (job,) = [job for job in pipeline["jobs"] if job["job"] == "propose_update"]
+    return job
+
+
+def update_command(folder: Path, ci: str) -> str:
+    """Return the shell command that proposes an update."""
+    job = update_job(folder, ci)
+    if ci == "gitlab":
+        (command,) = job["script"]
+        return command
+    key = "run" if ci == "github" else "script"
+    return job["steps"][-1][key]
+
+
+@pytest.mark.parametrize("ci", PIPELINES)
+def test_the_command_of_each_host_proposes(
+    newer: Site,
+    rendered: Render,
+    azure: tuple[str, list[dict[str, Any]]],
+    ci: str,
+) -> None:
+    server, asked = azure
+    git("config", "receive.advertisePushOptions", "true", cwd=newer.origin)
+    hook = newer.origin / "hooks" / "pre-receive"
+    hook.write_text(PRE_RECEIVE)
+    hook.chmod(0o755)
+    env = newer.environment(
+        GITHUB_REF_NAME="main",
+        CI_COMMIT_BRANCH="main",
+        CI_PROJECT_URL=str(newer.origin).removesuffix(".git"),
+        BUILD_SOURCEBRANCHNAME="main",
+        **azure_settings(server, "hush"),
+    )
+    command = update_command(rendered(ci=ci), ci)
+    run("bash", "-e", "-c", command, cwd=newer.project, env=env)
+    assert newer.branches == {BRANCH}
+    requests = {
+        "github": len(newer.calls),
+        "gitlab": (newer.origin / "options").read_text().count("merge_request.create"),
+        "azure": len(asked),
+    }
+    assert requests == {name: int(name == ci) for name in PIPELINES}
+
+
+def test_github_looks_every_week_with_the_least_permissions(rendered: Render) -> None:
+    text = (rendered() / ".github/workflows/update.yml").read_text()
+    workflow = yaml.safe_load(text)
+    triggers = workflow[True]  # YAML reads `on` as true
+    assert triggers.keys() == {"schedule", "workflow_dispatch"}
+    (schedule,) = triggers["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* 1", schedule["cron"])
+    assert workflow["permissions"] == {}
+    job = update_job(rendered(), "github")
+    assert job["permissions"] == {"contents": "write", "pull-requests": "write"}
+    assert job["steps"][0]["with"] == {"persist-credentials": False}
+    env = job["steps"][-1]["env"]
+    assert env["UPDATE_TOKEN"] == "${{ secrets.UPDATE_TOKEN || github.token }}"
+    uses = dict(re.findall(r"uses: ([\w/-]+)@(\S+)", text))
+    ci = (rendered() / ".github/workflows/ci.yml").read_text()
+    assert uses.items() <= dict(re.findall(r"uses: ([\w/-]+)@(\S+)", ci)).items()
+
+
+@pytest.mark.parametrize(
+    ("found", "right", "wrong"),
+    [
+        (None, "", ""),
+        ("unpinned-uses", r"@[0-9a-f]{40} # ", "@"),
+        ("artipacked", r"\n +with:\n +persist-credentials: false", ""),
+        ("excessive-permissions", r"permissions: \{\}", "permissions: write-all"),
+        ("template-injection", r"\$GITHUB_REF_NAME", "${{ github.head_ref }}"),
+    ],
+)
+def test_the_workflow_is_safe_and_what_is_not_is_found(
+    rendered: Render, tmp_path: Path, found: str | None, right: str, wrong: str
+) -> None:
+    text = (rendered() / ".github/workflows/update.yml").read_text()
+    file = tmp_path / ".github" / "workflows" / "update.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text(re.sub(right, wrong, text) if found else text)
+    command = ("zizmor", "--offline", "--persona", "pedantic", "--format", "json", file)
+    done = run(*command, cwd=tmp_path, check=False)
+    kinds = {finding["ident"] for finding in json.loads(done.stdout)}
+    assert kinds == ({found} if found else set()), done.stdout
+
+
+def test_gitlab_and_azure_propose_on_a_schedule_that_says_so(rendered: Render) -> None:
+    job = update_job(rendered(ci="gitlab"), "gitlab")
+    assert job["rules"] == [
+        {"if": '$CI_PIPELINE_SOURCE == "schedule" && $UPDATE == "true"'}
+    ]
+    for tracking, name in {"local": "updates", "server": "pruning and updates"}.items():
+        folder = rendered(ci="azure", tracking=tracking)
+        job = update_job(folder, "azure")
+        assert job["condition"] == (
+            "and(eq(variables['Build.Reason'], 'Schedule'), "
+            "eq(variables['UPDATE'], 'true'))"
+        )
+        pipeline = yaml.safe_load((folder / "azure-pipelines.yml").read_text())
+        (schedule,) = pipeline["schedules"]
+        assert schedule["displayName"] == f"Weekly {name}"
+
+
+# The question -------------------------------------------------------------------------
+@pytest.mark.parametrize("ci", [*PIPELINES, "none"])
+def test_where_it_is_not_wanted_nothing_of_it_is_rendered(
+    rendered: Render, ci: str
+) -> None:
+    def mentions(folder: Path) -> set[str]:
+        return {
+            name
+            for name, path in files_of(folder).items()
+            if re.search(
+                rb"propose_update|check-update|UPDATE_TOKEN", path.read_bytes()
+            )
+        }
+
+    assert mentions(rendered(ci=ci, update_requests=False)) == set()
+    host = ".github/workflows/update.yml" if ci == "github" else None
+    name = host or PIPELINES.get(ci, [None])[0]
+    assert mentions(rendered(ci=ci)) == ({SCRIPT, name} if name else set())
+
+
+def test_nothing_else_knows_where_the_template_lives(
+    rendered: Render, template: Path
+) -> None:
+    contents = {name: path.read_bytes() for name, path in files_of(rendered()).items()}
+    home = str(template).encode()
+    assert {n for n, text in contents.items() if home in text} == {
+        ".copier-answers.yml"
+    }
+    asks = re.compile(rb"_src_path|copier-answers")
+    assert {n for n, text in contents.items() if asks.search(text)} == {
+        ".copier-answers.yml",
+        SCRIPT,
+    }
+
+
+@pytest.mark.run
+def test_an_answer_survives_a_time_without_ci(render: Render) -> None:
+    project = render(update_requests=False)
+    update(project, ci="none")
+    assert stored_answers(project)["update_requests"] is False
+    update(project, ci="gitlab")
+    assert stored_answers(project)["update_requests"] is False
+    assert not (project / "ci").exists()
+    update(project, update_requests=True)
+    assert (project / SCRIPT).is_file()
+    update(project, ci="none")
+    assert not (project / SCRIPT).exists()
+    assert stored_answers(project)["update_requests"] is True
+
+
+def test_the_job_updates_with_a_copier_that_the_template_takes() -> None:
+    (script,) = (ROOT / "template").glob("*/propose_update.py")
+    (least, most) = re.findall(r'"copier>=([\d.]+),<(\d+)"', script.read_text())[0]
+    settings = yaml.safe_load((ROOT / "copier.yml").read_text())
+    assert settings["_min_copier_version"] == f"{least}.0"
+    own = read_toml(ROOT / "pyproject.toml")["project"]["dependencies"]
+    assert f"copier>={least},<{most}" in own
+
+
+def test_the_short_names_of_hosts_are_those_of_copier(newer: Site) -> None:
+    ask = (
+        "import sys; sys.path.insert(0, 'ci'); import propose_update\n"
+        "print(*map(propose_update.address, sys.argv[1:]))"
+    )
+    sources = ("gh:a/b", "gl:a/b.git", "git+https://example.org/a", "/a/b")
+    shown = subprocess.check_output(
+        [sys.executable, "-c", ask, *sources], cwd=newer.project, text=True
+    )
+    assert shown.split() == [
+        "https://github.com/a/b.git",
+        "https://gitlab.com/a/b.git",
+        "https://example.org/a",
+        "/a/b",
+    ]
