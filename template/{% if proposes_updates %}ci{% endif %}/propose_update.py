@@ -304,14 +304,19 @@ def open_request(folder: Path, proposal: Proposal, options: argparse.Namespace) 
     return ""
 
 
-def open_azure(proposal: Proposal, base: str, text: str) -> str:
-    """Open a pull request by the interface of Azure Repos."""
+def azure_address() -> str:
+    """Return where Azure Repos takes pull requests, by what Azure Pipelines sets."""
     names = ("SYSTEM_COLLECTIONURI", "SYSTEM_TEAMPROJECTID", "BUILD_REPOSITORY_ID")
     missing = [name for name in (*names, "UPDATE_TOKEN") if not os.environ.get(name)]
     if missing:
         raise UpdateError(f"{', '.join(missing)} must be set, as Azure Pipelines does.")
     server, project, repository = (os.environ[name] for name in names)
-    url = f"{server}{project}/_apis/git/repositories/{repository}/pullrequests"
+    path = f"_apis/git/repositories/{repository}/pullrequests?api-version=7.1"
+    return f"{server}{project}/{path}"
+
+
+def open_azure(proposal: Proposal, base: str, text: str) -> str:
+    """Open a pull request by the interface of Azure Repos."""
     told = {
         "sourceRefName": f"refs/heads/{proposal.branch}",
         "targetRefName": f"refs/heads/{base}",
@@ -320,9 +325,8 @@ def open_azure(proposal: Proposal, base: str, text: str) -> str:
     }
     token = base64.b64encode(f":{os.environ['UPDATE_TOKEN']}".encode()).decode()
     headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
-    request = Request(  # noqa: S310
-        f"{url}?api-version=7.1", json.dumps(told).encode(), headers
-    )
+    data = json.dumps(told).encode()
+    request = Request(azure_address(), data, headers)  # noqa: S310
     try:
         with urlopen(request, timeout=60) as reply:  # noqa: S310
             return f"pull request {json.load(reply)['pullRequestId']}"
@@ -332,6 +336,8 @@ def open_azure(proposal: Proposal, base: str, text: str) -> str:
 
 def propose(folder: Path, options: argparse.Namespace) -> Proposal:
     """Check, update a copy, push and ask; return what was done."""
+    if options.host == "azure":
+        azure_address()  # nothing is begun that can't be ended
     proposal = check(folder)
     if proposal.status == "nothing new":
         return proposal
