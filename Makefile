@@ -15,7 +15,8 @@ demo: .venv/ready ## Generate a project, train, register, score, serve and ask (
 	.venv/bin/python scripts/demo.py --port $(or $(PORT),8000)
 
 # Two halves, side by side: each keeps about one core busy.
-FEATURES := $(sort $(foreach name,lineage promotion retention serving deploy benchmark,\
+FEATURES := $(sort $(foreach name,lineage promotion retention serving deploy benchmark \
+  update compatibility,\
   $(wildcard tests/test_$(name)*.py)))
 # Whole lines only, so that both can be read.
 WHOLE_LINES = bash -o pipefail -c '$(1) | grep --line-buffered ""'
@@ -36,7 +37,11 @@ test-features: .venv/ready ## Test lineage, promotion, retention, serving and de
 .PHONY: test-fast
 test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 minutes)
 	@echo "Testing: all variants are rendered, the default project is run."
-	.venv/bin/pytest -m "not run" $(PYTEST_ARGS)
+	.venv/bin/pytest -m "not run and not full" $(PYTEST_ARGS)
+
+.PHONY: test-all
+test-all: .venv/ready ## Test everything, whole matrices as well (hours)
+	.venv/bin/pytest -m "" $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: .venv/ready ## Measure beside what users would pick instead (BENCH_ARGS="--rounds 3")
@@ -44,6 +49,10 @@ bench: .venv/ready ## Measure beside what users would pick instead (BENCH_ARGS="
 	.venv/bin/python -m benchmarks $(BENCH_ARGS)
 	BENCH=1 SOAK_SECONDS=60 ALIAS_MOVES=20 .venv/bin/pytest tests/test_benchmark.py \
 	  tests/test_serving.py -k "fast or bulk or flat or alias"
+
+.PHONY: compatibility
+compatibility: .venv/ready ## Run lowest, newest, pre-released versions (COMPATIBILITY_ARGS=--help)
+	@.venv/bin/python scripts/compatibility.py $(COMPATIBILITY_ARGS)
 
 .PHONY: docs
 docs: .venv/ready ## Build the documentation into site/; a broken link fails

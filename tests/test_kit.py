@@ -735,23 +735,6 @@ def locked_version(folder: Path, name: str) -> str:
 
 
 @pytest.mark.run
-def test_the_lower_bounds_work(render: Render) -> None:
-    folder = render()
-    run("uv", "sync", "--resolution", "lowest-direct", cwd=folder, timeout=900)
-    declared = read_toml(folder / "pyproject.toml")["project"]["dependencies"]
-    bounds = dict(
-        re.match(r"([\w-]+).*?>=([\d.]+)", requirement).groups()
-        for requirement in declared
-    )
-    assert len(bounds) > 5
-    for name, lowest in bounds.items():
-        found = locked_version(folder, name)
-        assert f"{found}.0.0".startswith(f"{lowest}."), f"{name} {found} > {lowest}"
-    run("uv", "run", "--no-sync", "kedro", "run", cwd=folder, timeout=600)
-    assert (folder / "data/07_model_output/predictions.csv").is_file()
-
-
-@pytest.mark.run
 def test_pip_installs_what_was_tested(render: Render, tmp_path: Path) -> None:
     folder = render()
     run(sys.executable, "-m", "venv", tmp_path / "new", cwd=tmp_path)
