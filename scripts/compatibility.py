@@ -109,7 +109,9 @@ def why(done: support.Process) -> str:
     lines = [
         " ".join(line.split()) for line in f"{done.stdout}\n{done.stderr}".split("\n")
     ]
-    telling = r"FAILED |ERROR |error: |\W*(\w+\.)*\w*(Error|Exception)\b.*: "
+    telling = (
+        r"FAILED |ERROR |error: |cause: Because |\W*(\w+\.)*\w*(Error|Exception)\b.*: "
+    )
     found = [line for line in lines if re.match(telling, line)]
     return (found or [line for line in lines if line] or ["no output"])[-1]
 
