@@ -53,8 +53,9 @@ def is_version(found: str, lowest: str) -> bool:
 @pytest.mark.run
 def test_the_lowest_and_the_newest_versions_work(rendered: Render) -> None:
     folder = rendered()
-    only = ("--only", "lowest", "newest")
-    done = try_versions("--json", *only, "--python", python_of(folder))
+    chosen = f"--json --only lowest newest --python '{python_of(folder)}'"
+    command = ("make", "--silent", "compatibility", f"COMPATIBILITY_ARGS={chosen}")
+    done = run(*command, cwd=ROOT, check=False, timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr
     lowest, newest = json.loads(done.stdout)
     assert (lowest["case"], newest["case"]) == ("lowest", "newest")
@@ -228,6 +229,20 @@ def test_a_row_is_written_anew_or_added_on_top() -> None:
     assert rows(changed)[newest][2] == "1.99.0"
     added = compatibility.record(PAGE, ["9.0.0", *row[1:]])
     assert list(rows(added)) == ["9.0.0", *releases()]
+
+
+def test_the_commands_that_the_page_shows_are_understood(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    shown = re.findall(
+        r"(?m)^make compatibility(?: COMPATIBILITY_ARGS=\"(.+)\")?$", PAGE
+    )
+    assert len(shown) == PAGE.count("make compatibility") - PAGE.count("`make comp")
+    for arguments in shown:
+        words = arguments.replace("../my-project", str(tmp_path)).split()
+        options = compatibility.parse_options(words)
+        assert options.python in (["3.12"], compatibility.pythons())
+    with pytest.raises(SystemExit):
+        compatibility.parse_options(["--only", "oldest"])
 
 
 # Every week ---------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from copier._vcs import get_repo  # Copier has no public name for it
 
 from .support import (
     ROOT,
@@ -437,7 +438,10 @@ def test_a_later_version_is_proposed_and_names_the_earlier_proposal(
 
 @pytest.mark.run
 def test_a_dry_run_shows_everything_and_pushes_nothing(newer: Site) -> None:
-    done = newer.propose("--dry-run", "--json")
+    page = (ROOT / "docs" / "update-requests.md").read_text("utf-8")
+    (block,) = re.findall(r"```sh\n(.+)\n```", page)
+    assert block in (newer.project / "README.md").read_text()
+    done = newer.execute(f"{block} --json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert {name: found[name] for name in found if name != "body"} == {
@@ -466,14 +470,20 @@ def test_the_help_shows_an_example_and_a_host_has_to_be_named(site: Site) -> Non
 
 
 # What it refuses ----------------------------------------------------------------------
+def release_migration(site: Site) -> Path:
+    """Release a major version with a migration; return the file that it makes."""
+    proof = site.folder / "ran"
+    migration = {"version": "v1.0.0", "command": f"touch '{proof}'"}
+    settings = (site.template / "copier.yml").read_text()
+    added = yaml.safe_dump({"_migrations": [migration]})
+    site.change_template("copier.yml", f"{settings}\n{added}")
+    site.release("v1.0.0")
+    return proof
+
+
 @pytest.mark.run
 def test_a_migration_is_left_to_a_person_and_not_run(newer: Site) -> None:
-    proof = newer.folder / "ran"
-    migration = {"version": "v1.0.0", "command": f"touch '{proof}'"}
-    settings = (newer.template / "copier.yml").read_text()
-    added = yaml.safe_dump({"_migrations": [migration]})
-    newer.change_template("copier.yml", f"{settings}\n{added}")
-    newer.release("v1.0.0")
+    proof = release_migration(newer)
     done = newer.propose()
     assert done.returncode == 3
     *_, last = done.stderr.splitlines()
@@ -493,6 +503,27 @@ def test_a_migration_is_left_to_a_person_and_not_run(newer: Site) -> None:
     run("bash", "-e", "-c", command, cwd=newer.project, timeout=600)
     assert "v1.0.0" in (newer.project / ".copier-answers.yml").read_text()
     assert proof.exists()
+
+
+@pytest.mark.run
+def test_a_script_that_trusts_would_be_noticed(newer: Site) -> None:
+    proof = release_migration(newer)
+    script = (newer.project / SCRIPT).read_text()
+    trusting = script.replace('"update", "--defaults"', '"update", "--trust", "-l"')
+    assert trusting != script
+    newer.edit(SCRIPT, trusting)
+    assert newer.propose().returncode == 0
+    assert proof.exists()
+
+
+def test_a_folder_below_the_project_is_refused(newer: Site) -> None:
+    done = run(
+        *(sys.executable, newer.project / SCRIPT, "--dry-run"),
+        cwd=newer.project / "conf",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "run it at the top of the repository, not in conf/" in done.stderr
 
 
 @pytest.mark.parametrize("missing", ["template", "origin.git", "answers"])
@@ -728,38 +759,35 @@ def test_gitlab_and_azure_propose_on_a_schedule_that_says_so(rendered: Render) -
 
 
 # The question -------------------------------------------------------------------------
+def files_that_name(folder: Path, pattern: str) -> set[str]:
+    """Return the files of a rendered folder in which a pattern is found."""
+    found = re.compile(pattern.encode())
+    files = files_of(folder).items()
+    return {name for name, path in files if found.search(path.read_bytes())}
+
+
 @pytest.mark.parametrize("ci", [*PIPELINES, "none"])
 def test_where_it_is_not_wanted_nothing_of_it_is_rendered(
     rendered: Render, ci: str
 ) -> None:
-    def mentions(folder: Path) -> set[str]:
-        return {
-            name
-            for name, path in files_of(folder).items()
-            if re.search(
-                rb"propose_update|check-update|UPDATE_TOKEN", path.read_bytes()
-            )
-        }
-
-    assert mentions(rendered(ci=ci, update_requests=False)) == set()
+    words = "propose_update|check-update|UPDATE_TOKEN"
+    assert files_that_name(rendered(ci=ci, update_requests=False), words) == set()
     host = ".github/workflows/update.yml" if ci == "github" else None
     name = host or PIPELINES.get(ci, [None])[0]
-    assert mentions(rendered(ci=ci)) == ({SCRIPT, name} if name else set())
+    expected = {SCRIPT, name, "README.md"} if name else set()
+    assert files_that_name(rendered(ci=ci), words) == expected
 
 
 def test_nothing_else_knows_where_the_template_lives(
-    rendered: Render, template: Path
+    rendered: Render, render: Render, template: Path
 ) -> None:
-    contents = {name: path.read_bytes() for name, path in files_of(rendered()).items()}
-    home = str(template).encode()
-    assert {n for n, text in contents.items() if home in text} == {
-        ".copier-answers.yml"
-    }
-    asks = re.compile(rb"_src_path|copier-answers")
-    assert {n for n, text in contents.items() if asks.search(text)} == {
-        ".copier-answers.yml",
-        SCRIPT,
-    }
+    home, asks = re.escape(str(template)), "_src_path|copier-answers"
+    assert files_that_name(rendered(), home) == {".copier-answers.yml"}
+    assert files_that_name(rendered(), asks) == {".copier-answers.yml", SCRIPT}
+    folder = render(update_requests=False)
+    assert files_that_name(folder, asks) == {".copier-answers.yml"}
+    (folder / "src/phone.py").write_text("open('.copier-answers.yml')\n")
+    assert "src/phone.py" in files_that_name(folder, asks)
 
 
 @pytest.mark.run
@@ -791,13 +819,10 @@ def test_the_short_names_of_hosts_are_those_of_copier(newer: Site) -> None:
         "import sys; sys.path.insert(0, 'ci'); import propose_update\n"
         "print(*map(propose_update.address, sys.argv[1:]))"
     )
-    sources = ("gh:a/b", "gl:a/b.git", "git+https://example.org/a", "/a/b")
+    sources = ("gh:a/b", "gl:a/b.git", "git+https://example.org/a", "~/template.git")
     shown = subprocess.check_output(
         [sys.executable, "-c", ask, *sources], cwd=newer.project, text=True
     )
-    assert shown.split() == [
-        "https://github.com/a/b.git",
-        "https://gitlab.com/a/b.git",
-        "https://example.org/a",
-        "/a/b",
-    ]
+    found = [address.removesuffix(".git") for address in shown.split()]
+    copiers = [get_repo(source).removesuffix(".git") for source in sources[:3]]
+    assert found == [*copiers, str(Path.home() / "template")]

@@ -44,8 +44,8 @@ HELPER = (
 )
 LONGEST = {"github": 65_000, "gitlab": 20_000, "azure": 4_000}
 SHORTCUTS = {
-    "gh:": "https://github.com/{}.git",
-    "gl:": "https://gitlab.com/{}.git",
+    "gh:": "https://github.com/{}",
+    "gl:": "https://gitlab.com/{}",
     "git+": "{}",
 }
 
@@ -130,8 +130,8 @@ def address(source: str) -> str:
     """Return where git finds a template, of which Copier knows short names."""
     for short, full in SHORTCUTS.items():
         if source.startswith(short):
-            return full.format(source.removeprefix(short).removesuffix(".git"))
-    return source
+            return full.format(source.removeprefix(short))
+    return os.path.expanduser(source)
 
 
 def check(folder: Path) -> Proposal:
@@ -336,6 +336,8 @@ def open_azure(proposal: Proposal, base: str, text: str) -> str:
 
 def propose(folder: Path, options: argparse.Namespace) -> Proposal:
     """Check, update a copy, push and ask; return what was done."""
+    if below := git("rev-parse", "--show-prefix", cwd=folder).strip():
+        raise UpdateError(f"run it at the top of the repository, not in {below}")
     if options.host == "azure":
         azure_address()  # nothing is begun that can't be ended
     proposal = check(folder)
