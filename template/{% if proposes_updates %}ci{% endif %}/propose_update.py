@@ -30,13 +30,17 @@ from urllib.request import Request, urlopen
 COPIER = ("uv", "tool", "run", "--quiet", "--from", "copier>=9.19,<10", "copier")
 NEEDS_TRUST = 4  # Copier's exit status for code that it was not trusted to run
 PREFIX = "template-update/"
-# The environment's own names win. Nobody is there to be asked for a password.
 AUTHOR = {
     f"GIT_{role}_{key}": value
     for role in ("AUTHOR", "COMMITTER")
     for key, value in {"NAME": "Template update", "EMAIL": "update@localhost"}.items()
 }
-SETTINGS = {**AUTHOR, **os.environ, "GIT_TERMINAL_PROMPT": "0"}
+# Only what talks to the project's host gets its tokens: neither the template's host nor
+# the packages that are locked.
+TOKENS = ("UPDATE_TOKEN", "GH_TOKEN", "GITHUB_TOKEN", "SYSTEM_ACCESSTOKEN")
+OWN = {name: value for name, value in os.environ.items() if name not in TOKENS}
+# The environment's own names win. Nobody is there to be asked for a password.
+SETTINGS = {**AUTHOR, **OWN, "GIT_TERMINAL_PROMPT": "0"}
 # The token is read by the helper, so that it is in no command line.
 HELPER = (
     '!f() { if [ "$1" = get ]; then '
@@ -74,14 +78,18 @@ class Proposal:
 
 
 def call(
-    *command: str, cwd: Path, stdin: str = "", check: bool = True
+    *command: str,
+    cwd: Path,
+    stdin: str = "",
+    check: bool = True,
+    env: dict[str, str] = SETTINGS,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command; if it fails, raise what it said last of all."""
     try:
         done = subprocess.run(  # noqa: S603
             command,
             cwd=cwd,
-            env=SETTINGS,
+            env=env,
             input=stdin,
             capture_output=True,
             text=True,
@@ -90,7 +98,7 @@ def call(
     except FileNotFoundError:
         raise UpdateError(f"`{command[0]}` is not installed.") from None
     if check and done.returncode:
-        raise UpdateError(f"`{shlex.join(command[:3])}` failed: {reason(done)}")
+        raise UpdateError(f"`{shlex.join(command[:2])}` failed: {reason(done)}")
     return done
 
 
@@ -101,11 +109,26 @@ def reason(done: subprocess.CompletedProcess[str]) -> str:
     return (telling or lines[-1:] or [f"it ended with {done.returncode}."])[0]
 
 
-def git(*arguments: str, cwd: Path, stdin: str = "") -> str:
+def git(*arguments: str, cwd: Path) -> str:
+    """Run git and return what it printed."""
+    return call("git", *arguments, cwd=cwd).stdout
+
+
+def signed_in() -> dict[str, str]:
+    """Return the environment of a command that talks to the project's host."""
+    env = {**SETTINGS, **{n: os.environ[n] for n in TOKENS if n in os.environ}}
+    if os.environ.get("UPDATE_TOKEN"):
+        count = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
+        env["GIT_CONFIG_COUNT"] = str(count + 2)
+        for number, helper in enumerate(("", HELPER), count):  # "" forgets the others
+            env[f"GIT_CONFIG_KEY_{number}"] = "credential.helper"
+            env[f"GIT_CONFIG_VALUE_{number}"] = helper
+    return env
+
+
+def remote_git(*arguments: str, cwd: Path, stdin: str = "") -> str:
     """Run git, signed in if there is a token, and return what it printed."""
-    signed_in = ("-c", "credential.helper=", "-c", f"credential.helper={HELPER}")
-    token = signed_in if os.environ.get("UPDATE_TOKEN") else ()
-    return call("git", *token, *arguments, cwd=cwd, stdin=stdin).stdout
+    return call("git", *arguments, cwd=cwd, stdin=stdin, env=signed_in()).stdout
 
 
 def listed(*arguments: str, cwd: Path) -> list[str]:
@@ -150,7 +173,7 @@ def check(folder: Path) -> Proposal:
 def proposed_branches(folder: Path, remote: str) -> list[str]:
     """Return the branches of proposals that the remote repository holds."""
     pattern = f"refs/heads/{PREFIX}*"
-    lines = git("ls-remote", "--heads", remote, pattern, cwd=folder).splitlines()
+    lines = remote_git("ls-remote", "--heads", remote, pattern, cwd=folder).splitlines()
     return [line.partition("refs/heads/")[2] for line in lines]
 
 
@@ -284,7 +307,7 @@ def push(copy: Path, proposal: Proposal, options: argparse.Namespace) -> None:
     arguments = [f"--push-option={wish}" for wish in wishes]
     target = f"HEAD:refs/heads/{proposal.branch}"
     try:
-        git("push", "--no-verify", *arguments, options.remote, target, cwd=copy)
+        remote_git("push", "--no-verify", *arguments, options.remote, target, cwd=copy)
     except UpdateError as error:
         raise UpdateError(
             f"the branch {proposal.branch} was refused, {error} UPDATE_TOKEN has to be "
@@ -298,7 +321,9 @@ def open_request(folder: Path, proposal: Proposal, options: argparse.Namespace) 
     if options.host == "github":
         named = ("--head", proposal.branch, "--base", options.base)
         command = ("gh", "pr", "create", *named, "--title", proposal.title)
-        return call(*command, "--body-file", "-", cwd=folder, stdin=text).stdout.strip()
+        command += ("--body-file", "-")
+        done = call(*command, cwd=folder, stdin=text, env=signed_in())
+        return done.stdout.strip()
     if options.host == "azure":
         return open_azure(proposal, options.base, text)
     return ""
@@ -362,7 +387,7 @@ def propose(folder: Path, options: argparse.Namespace) -> Proposal:
         where = open_request(folder, proposal, options)
     except UpdateError:
         # Else the next run would take it for proposed.
-        git("push", "--delete", options.remote, proposal.branch, cwd=folder)
+        remote_git("push", "--delete", options.remote, proposal.branch, cwd=folder)
         raise
     proposal.status = f"proposed {where}".strip()
     return proposal
