@@ -252,7 +252,7 @@ def left_open(ground: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
     site.edit("conf/logging.yml", f"{logging}# Ours\n")
     ignored = (site.project / ".gitignore").read_text()
     site.edit(".gitignore", f"# Ours\n{ignored}")
-    site.done = site.propose()
+    site.done = site.propose("--host", "github", UPDATE_TOKEN="hush")
     assert site.done.returncode == 0, site.done.stderr
     return site
 
@@ -300,19 +300,25 @@ def test_the_checkout_stays_as_it_is(proposed: Site) -> None:
     assert git("worktree", "list", cwd=folder).count("\n") == 1
 
 
-def test_only_the_projects_host_gets_the_token_and_no_command_line_or_text(
-    proposed: Site,
-) -> None:
+def test_the_token_is_in_no_command_line_and_no_text(proposed: Site) -> None:
     trace = (proposed.folder / "trace").read_text()
     assert "git push --no-verify" in trace
     done, (call,) = proposed.done, proposed.calls
     said = (trace, done.stdout, done.stderr, str(call["arguments"]), call["body"])
     assert [text for text in said if "hush" in text] == []
     assert call["token"] == "hush"
-    seen = (proposed.folder / "bin" / "uv-calls").read_text().splitlines()
-    assert len(seen) > 2
-    # The first one runs the script, which gets the token; what it starts does not.
-    assert (seen[0], set(seen[1:])) == ("hush", {"none"})
+
+
+@pytest.mark.run
+def test_what_asks_the_template_and_the_package_index_has_no_token(
+    left_open: Site,
+) -> None:
+    seen = (left_open.folder / "bin" / "uv-calls").read_text().split()
+    assert seen == ["none"] * 3, "Check, update and lock."
+    env = left_open.environment(UPDATE_TOKEN="hush")
+    run("uv", "--version", cwd=left_open.folder, env=env)
+    seen = (left_open.folder / "bin" / "uv-calls").read_text().split()
+    assert seen[3:] == ["hush"], "It would be noticed."
 
 
 def test_the_token_signs_in(site: Site) -> None:
