@@ -53,6 +53,10 @@ bench: .venv/ready ## Measure beside what users would pick instead (BENCH_ARGS="
 	  tests/test_serving.py tests/test_questionnaire.py \
 	  -k "fast or bulk or flat or alias or costs"
 
+.PHONY: compatibility
+compatibility: .venv/ready ## Run lowest, newest, pre-released versions (COMPATIBILITY_ARGS=--help)
+	@.venv/bin/python scripts/compatibility.py $(COMPATIBILITY_ARGS)
+
 .PHONY: docs
 docs: .venv/ready ## Build the documentation into site/; a broken link fails
 	.venv/bin/python scripts/questionnaire.py
