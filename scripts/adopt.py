@@ -229,11 +229,12 @@ def refuse_taken(project: Path, package: str) -> None:
             f"{source}/cli.py {source}/project_cli.py`, where the template's finds "
             "your commands, and commit."
         )
-    if (project / source / "mlops").exists():
-        raise RefusedError(
-            f"{source}/mlops is yours, and the template needs this name: rename it "
-            "(`git mv`), and commit."
-        )
+    for name in ("mlops", "mlops.py"):
+        if (project / source / name).exists():
+            raise RefusedError(
+                f"{source}/{name} is yours, and the template needs this name: rename "
+                "it (`git mv`), and commit."
+            )
 
 
 def choose_answers(declared: dict[str, Any]) -> dict[str, Any]:
