@@ -15,7 +15,8 @@ demo: .venv/ready ## Generate a project, train, register, score, serve and ask (
 	.venv/bin/python scripts/demo.py --port $(or $(PORT),8000)
 
 # Two halves, side by side: each keeps about one core busy.
-FEATURES := $(sort $(foreach name,lineage promotion retention serving deploy benchmark,\
+FEATURES := $(sort $(foreach name,adopting benchmark deploy leaving lineage many promotion \
+  retention serving,\
   $(wildcard tests/test_$(name)*.py)))
 # Whole lines only, so that both can be read.
 WHOLE_LINES = bash -o pipefail -c '$(1) | grep --line-buffered ""'
@@ -30,7 +31,7 @@ test-core: .venv/ready ## Test what every project has
 	@$(call WHOLE_LINES,.venv/bin/pytest $(addprefix --ignore=,$(FEATURES)) $(PYTEST_ARGS))
 
 .PHONY: test-features
-test-features: .venv/ready ## Test lineage, promotion, retention, serving and deploying
+test-features: .venv/ready ## Test lineage, promotion, serving and other features
 	@$(call WHOLE_LINES,.venv/bin/pytest $(FEATURES) $(PYTEST_ARGS))
 
 .PHONY: test-fast
