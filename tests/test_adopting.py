@@ -19,6 +19,7 @@ import yaml
 
 from . import adopted, support
 from .support import ROOT, Process, Project, commit_all, git, run
+from .tutorial import read_blocks, reader
 
 Render = Callable[..., Path]
 # Otherwise Kedro's telemetry tries to reach its server.
@@ -508,3 +509,28 @@ def test_the_help_shows_examples_that_are_accepted(template: Path, team: Path) -
     assert len(examples) == 3
     for example in examples:
         adopt(team, *example.split(), "--dry-run", template=template)
+
+
+def test_the_page_is_what_a_stranger_gets(
+    template: Path, team: Path, tmp_path: Path
+) -> None:
+    repository = tmp_path / "origin"
+    shutil.copytree(template, repository)
+    shutil.copytree(ROOT / "scripts", repository / "scripts")
+    commit_all(repository, "Tools")
+    page = (ROOT / "docs" / "adopting.md").read_text("utf-8")
+    blocks = read_blocks(page.replace("REPOSITORY", str(repository)))
+    with reader(tmp_path) as stranger:
+        stranger.follow([block for block in blocks if block.language == "bash"])
+    log = (tmp_path / "terminal.log").read_text("utf-8")
+    shown = [block.text for block in blocks if block.language != "bash"]
+    assert len(shown) == 3
+    for text in shown:
+        assert indented(text) in log, log
+    stored = yaml.safe_load((team / ".copier-answers.yml").read_text("utf-8"))
+    assert stored["_src_path"] == str(repository)
+
+
+def indented(text: str) -> str:
+    """Return lines as the list for people shows them."""
+    return "".join(f"    {t}" if t.strip() else t for t in text.splitlines(True))

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from .support import ROOT, Process, commit_all, git, render_template, run
+from .support import ROOT, Process, commit_all, environment, git, render_template, run
 from .tutorial import read_blocks, shows
 
 PAGE = ROOT / "docs" / "many-projects.md"
 RULES = "conf/base/artifacts.yml"
 GUARD = "src/mortgage_approval/mlops/guard.py"
 STATES = {
-    "behind": ["blue", "brown", "green", "orange", "pink"],
+    "behind": ["blue", "brown", "green"],
     "conflicts": ["gold", "red"],
-    "current": ["cyan", "lime", "white"],
+    "current": ["cyan", "lime", "orange", "pink", "white"],
     "dirty": ["olive"],
     "failed": ["gray"],
     "no project": ["notes"],
@@ -135,8 +135,8 @@ def test_the_page_shows_what_is_printed_and_nothing_changes(
 
 
 def test_the_clean_ones_are_updated_and_the_others_untouched(projects: Path) -> None:
-    page = read_blocks(PAGE.read_text("utf-8"))[2].text
-    options = page.split("projects/*")[1].split()
+    command, loop = read_blocks(PAGE.read_text("utf-8"))[2:]
+    options = command.text.split("projects/*")[1].split()
     folders = sorted(projects.iterdir())
     before = {path.name: everything(path) for path in folders}
     done = many(projects.parent, *folders, *options, "--json")
@@ -156,6 +156,14 @@ def test_the_clean_ones_are_updated_and_the_others_untouched(projects: Path) -> 
         assert git("log", "--format=%s", cwd=project) == "Start\n"
     assert "grace_days: 9" in (projects / "brown" / RULES).read_text("utf-8")
     assert (projects / "green/src/mortgage_approval/hooks.py").exists()
+    author = {"GIT_AUTHOR_NAME": "Reader", "GIT_AUTHOR_EMAIL": "reader@example.org"}
+    author |= {key.replace("AUTHOR", "COMMITTER"): v for key, v in author.items()}
+    env = environment(**author)
+    run("bash", "-euc", loop.text, cwd=projects.parent, env=env)
+    for name in STATES["behind"]:
+        log = git("log", "--format=%s", cwd=projects / name)
+        assert log == "Update the template\nStart\n"
+        assert git("status", "--porcelain", cwd=projects / name) == ""
     for state in STATES.keys() - {"behind"}:
         for name in STATES[state]:
             assert everything(projects / name) == before[name], name
