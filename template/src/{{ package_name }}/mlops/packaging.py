@@ -72,10 +72,9 @@ class PackagingHooks:
             logged = mlflow.last_logged_model()
             assert logged is not None  # noqa: S101 (kedro-mlflow has just logged it)
             check_answers(logged.model_id, expected)
-            if "labels" in pipeline.inputs():
-                labels = catalog.load("labels")
-                if "held_out" in getattr(labels, "columns", ()):  # not just a namesake
-                    log_training_rows(run.info.run_id, labels)
+            labels = catalog.load("labels") if "labels" in pipeline.inputs() else None
+            if "held_out" in getattr(labels, "columns", ()):  # not just a namesake
+                log_training_rows(run.info.run_id, labels)
             version, alias = register(self._name, logged.model_id, self._first_serves)
             introduce(self._name, version, alias)
             logger.info("Registered %s version %s as %s", self._name, version, alias)

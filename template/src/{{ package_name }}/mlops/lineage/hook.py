@@ -46,8 +46,7 @@ class LineageHooks:
         """Learn the secrets that no log may hold, and the columns about people."""
         MASKER.learn(conf_creds or {})
         shown = MASKER.tree(parameters)
-        columns = shown.get("params:columns")
-        roles = columns if isinstance(columns, dict) else {}
+        roles = r if isinstance(r := shown.get("params:columns"), dict) else {}
         self._seed = shown.get("params:seed")
         self._private = {roles.get("key"), *roles.get("evaluation_only", [])}
 
