@@ -33,7 +33,7 @@ test-core: .venv/ready ## Test what every project has
 	@$(call WHOLE_LINES,.venv/bin/pytest $(addprefix --ignore=,$(FEATURES)) $(PYTEST_ARGS))
 
 .PHONY: test-features
-test-features: .venv/ready ## Test lineage, promotion, retention, serving and deploying
+test-features: .venv/ready ## Test lineage, promotion, serving, updates and the like
 	@$(call WHOLE_LINES,.venv/bin/pytest $(FEATURES) $(PYTEST_ARGS))
 
 .PHONY: test-all

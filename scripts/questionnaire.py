@@ -66,7 +66,9 @@ def write_question(name: str, question: dict[str, Any]) -> str:
             lines[-1] += " **(default)**"
     if not list_choices(question):
         lines += [f"Default: {show_default(default)}"]
-    if "ask" in question:
+    if question.get("ask") is False:
+        lines += ["", "Never asked; `--data` answers it."]
+    elif "ask" in question:
         condition = str(question["ask"]).strip("{} ")
         lines += ["", f"Asked only if `{condition}`; `--data` answers it always."]
     if rules := list_rules(list_validators(question)):

@@ -34,4 +34,4 @@ def test_every_choice_is_run() -> None:
 
 def test_questions_without_choices_are_free_text() -> None:
     free = variants.questionnaire().keys() - variants.choices().keys()
-    assert free == {"project_name", "package_name", "description", "author"}
+    assert free == {"project_name", "package_name", "description", "author", "own"}

@@ -63,18 +63,23 @@ def run(**options: Any) -> None:
     kedro run                               all of it, one MLflow run each
     kedro run --pipelines batch_inference   score a file with the champion
     """
+    if not find_spec("kedro_mlflow"):  # adopted a moment ago
+        run_pipelines(**options)
+        return
+    from . import pipeline_registry
     from .mlops.packaging import start_bare_process
-    from .pipeline_registry import SEQUENCE
 
+    # An adopted project may have no such sequence.
+    sequence = getattr(pipeline_registry, "SEQUENCE", ())
     with one_sentence_errors():
         require_pipelines(options["pipelines"])
-        selected = any(options[name] for name in SELECTION)
+        selected = not sequence or any(options[name] for name in SELECTION)
         if not selected or "training" in options["pipelines"]:
             start_bare_process()
         if selected:
             run_pipelines(**options)
             return
-        for name in SEQUENCE:
+        for name in sequence:
             if name == "batch_inference" and not champion_exists(options):
                 click.echo("No version is champion yet, so nothing was scored.")
                 continue
@@ -363,12 +368,20 @@ def status(as_json: bool, env: str | None) -> None:
 
 for promotion_command in promotion.COMMANDS:
     model.add_command(promotion_command)
+# Your own: a group `cli` in a file project_cli.py beside this one.
+if find_spec(f"{__package__}.project_cli"):
+    for own in import_module(f"{__package__}.project_cli").cli.commands.values():
+        cli.add_command(own)
 
 
 def require_pipelines(names: list[str]) -> None:
-    """Refuse a name that has no folder; Kedro would fail to import it."""
+    """Refuse a name without folder or registration; Kedro would fail to import it."""
     folders = Path(__file__).with_name("pipelines").glob("*/__init__.py")
     found = {"__default__", *(file.parent.name for file in folders)}
+    if not found.issuperset(names):
+        from kedro.framework.project import pipelines
+
+        found.update(pipelines)
     if unknown := sorted(set(names) - found):
         raise BlueprintError(
             f"There is no pipeline {', '.join(unknown)}: there are "

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from kedro.io import CatalogProtocol, DataCatalog
 from kedro.runner import SequentialRunner
 
 from .errors import BlueprintError
+from .stores import project_path
 from .tracking import fail_run
 
 logger = logging.getLogger(__name__)
@@ -70,8 +72,9 @@ class PackagingHooks:
             logged = mlflow.last_logged_model()
             assert logged is not None  # noqa: S101 (kedro-mlflow has just logged it)
             check_answers(logged.model_id, expected)
-            if "labels" in pipeline.inputs():
-                log_training_rows(run.info.run_id, catalog.load("labels"))
+            labels = catalog.load("labels") if "labels" in pipeline.inputs() else None
+            if "held_out" in getattr(labels, "columns", ()):  # not just a namesake
+                log_training_rows(run.info.run_id, labels)
             version, alias = register(self._name, logged.model_id, self._first_serves)
             introduce(self._name, version, alias)
             logger.info("Registered %s version %s as %s", self._name, version, alias)
@@ -130,7 +133,7 @@ def requirements() -> list[str]:
     """Return what the project depends on and pickles need, as it is installed."""
     from packaging.requirements import Requirement
 
-    declared = importlib.metadata.requires(PACKAGE) or []
+    declared = importlib.metadata.requires(distribution()) or []
     wanted = [Requirement(line) for line in (*declared, "cloudpickle", "numpy")]
     return sorted(
         {
@@ -139,6 +142,19 @@ def requirements() -> list[str]:
             if needed.marker is None or needed.marker.evaluate({"extra": ""})
         }
     )
+
+
+def distribution() -> str:
+    """Return the name under which the project is installed: the package's, or another.
+
+    Raises:
+        PackageNotFoundError: if it is not installed.
+    """
+    file = project_path() / "pyproject.toml"
+    declared = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+    ours = declared.get("tool", {}).get("kedro", {}).get("package_name") == PACKAGE
+    name = declared.get("project", {}).get("name") if ours else None
+    return str(importlib.metadata.metadata(name or PACKAGE)["Name"])
 
 
 @functools.cache

@@ -46,9 +46,9 @@ class LineageHooks:
         """Learn the secrets that no log may hold, and the columns about people."""
         MASKER.learn(conf_creds or {})
         shown = MASKER.tree(parameters)
-        columns = shown.get("params:columns", {})
+        roles = r if isinstance(r := shown.get("params:columns"), dict) else {}
         self._seed = shown.get("params:seed")
-        self._private = {columns.get("key"), *columns.get("evaluation_only", [])}
+        self._private = {roles.get("key"), *roles.get("evaluation_only", [])}
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
