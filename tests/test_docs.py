@@ -42,6 +42,7 @@ def test_a_command_that_fails_or_prints_something_else_fails_the_tutorial(
     tmp_path: Path,
 ) -> None:
     with reader(tmp_path) as stranger:
+        stranger.patience = 1
         stranger.follow(
             [Block("bash", "", "echo one two"), Block("text", "", "one ...")]
         )

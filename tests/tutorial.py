@@ -76,6 +76,9 @@ class Reader:
     Any other block with a title is written to the file of that name.
     """
 
+    patience = 60.0
+    """Seconds for a server to print what the page shows."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "terminal.log"
@@ -132,7 +135,7 @@ class Reader:
 
     def compare(self, block: Block) -> None:
         """Compare what the last commands print with what the page shows."""
-        deadline = time.monotonic() + 60  # a server goes on printing
+        deadline = time.monotonic() + self.patience
         while not shows(block.text, printed := self.log.read_text("utf-8")):
             if time.monotonic() > deadline:
                 break

@@ -26,9 +26,9 @@ class GuardHooks:
         from .migration.schema import require_current_schema
 
         server = context.config_loader["mlflow"].get("server", {})
-        require_current_schema(server.get("mlflow_tracking_uri") or "")
         for key in ("mlflow_tracking_uri", "mlflow_registry_uri"):
             uri = server.get(key) or ""
+            require_current_schema(uri)
             if uri.startswith(("http://", "https://")):
                 require_answer(uri)
 
@@ -49,19 +49,17 @@ class GuardHooks:
         for name, whole in paired.items():
             fitting = set(whole.nodes) - set(whole.inference.nodes)
             logs_model = is_paired(pipeline) and name in named
-            if not (logs_model or fitting & set(pipeline.nodes)):
+            # A shared run logs the model when it is closed.
+            waits = shared_run_id() and not is_paired(pipeline)
+            if waits or not (logs_model or fitting & set(pipeline.nodes)):
                 continue
-            if shared_run_id() and not is_paired(pipeline):
-                continue  # the model is logged when the shared run is closed
             if reason := why_lossy(name, whole, pipeline, run_params):
                 alone = f"run it alone: `kedro run --pipelines {name}`"
                 raise BlueprintError(f"{reason}; {alone}.")
             warn_if_untraceable(Path(run_params["project_path"]))
 
 
-def why_lossy(
-    name: str, whole: Any, pipeline: Pipeline, run_params: dict[str, Any]
-) -> str | None:
+def why_lossy(name: str, whole: Any, pipeline: Pipeline, run_params: Any) -> str | None:
     """Return why a run would not log a paired pipeline whole, None if it would."""
     if not is_paired(pipeline):
         return f"'{name}' would lose its model when joined with others"
@@ -82,8 +80,8 @@ def require_answer(uri: str) -> None:
     verify = settings.MLFLOW_TRACKING_SERVER_CERT_PATH.get() or (
         not settings.MLFLOW_TRACKING_INSECURE_TLS.get()
     )
-    address = f"{uri.rstrip('/')}/health"
     try:
+        address = f"{uri.rstrip('/')}/health"
         requests.get(address, timeout=SECONDS_TO_ANSWER, verify=verify)
     except requests.RequestException as error:
         raise BlueprintError(
