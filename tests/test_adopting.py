@@ -97,7 +97,7 @@ def churn(
     command = ("uv", "pip", "install", "--quiet", "--requirement", "requirements.txt")
     project = Project(folder, "churn", base, QUIET)
     constraints = template / "template" / "constraints.txt"
-    project.run(*command, "--constraint", constraints, "--editable", ".")
+    project.run(*command, "--constraint", constraints, "--editable", ".", "pytest")
     return join(project, template, *PAIRED, "--sequence", "clean,fit")
 
 
@@ -254,8 +254,12 @@ def test_the_output_of_kedro_new_runs_before_and_after_the_lines(
     kedro = base.with_name("kedro")
     run(kedro, "new", "--name", "Plain Shop", *choices, cwd=tmp_path, env=env)
     folder = adopted.write_project(tmp_path / "plain-shop", adopted.COUNTING)
-    (folder / ".venv").symlink_to(shared)
+    # At first in an environment that has never heard of MLflow.
+    run("uv", "venv", "--quiet", "--python", base, folder / ".venv", cwd=folder)
     project = Project(folder, "plain_shop", base, QUIET)
+    constraints = ("--constraint", template / "template" / "constraints.txt")
+    needs = ("kedro", "kedro-datasets[pandas-csvdataset]")
+    project.run("uv", "pip", "install", "--quiet", *constraints, *needs)
     joined = join(project, template, "--sequence", "counting")
     assert joined.after == joined.before
     totals = folder / "data" / "03_primary" / "totals.csv"
@@ -263,6 +267,8 @@ def test_the_output_of_kedro_new_runs_before_and_after_the_lines(
     assert totals.read_text() == "shop,amount\na,4\nb,2\n"
     totals.unlink()
     add_lines(folder, joined.report)
+    shutil.rmtree(folder / ".venv")
+    (folder / ".venv").symlink_to(shared)
     project.run("kedro", "run")
     assert totals.read_text() == "shop,amount\na,4\nb,2\n"
     (again, *others) = [a["file"] for a in joined.report["additions"]]
