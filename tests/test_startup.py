@@ -43,7 +43,7 @@ def bare_modules(project: Project, render: Render) -> set[str]:
     """What `kedro --help` imports in a project with kedro-mlflow alone."""
     folder = render()
     start_up.make_bare(folder)
-    return imported_by_help(support.install(folder, project.bare_python))
+    return imported_by_help(support.install_locked(folder))
 
 
 def test_help_imports_nothing_but_its_own_modules_beyond_a_bare_project(
