@@ -146,7 +146,7 @@ def requirements() -> list[str]:
 
 
 def distribution() -> str:
-    """Return the name under which the project is installed: the package's, or another."""
+    """Return the name under which the project is installed."""
     file = project_path() / "pyproject.toml"
     declared = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
     ours = declared.get("tool", {}).get("kedro", {}).get("package_name") == PACKAGE
