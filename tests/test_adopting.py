@@ -361,6 +361,26 @@ def test_a_later_update_brings_news_and_loses_no_edit(
     assert "last: 9 # fin" in rules.read_text("utf-8")
 
 
+def test_a_copy_that_ignores_what_a_project_owns_would_be_noticed(
+    template: Path, team: Path
+) -> None:
+    before = contents(team)
+    support.render_template(template, team / "fresh", package_name="churn")
+    shutil.copytree(team / "fresh", team, dirs_exist_ok=True)
+    after = contents(team)
+    changed = {name for name in before if after[name] != before[name]}
+    assert {"src/churn/settings.py", "conf/base/globals.yml", ".gitignore"} <= changed
+
+
+def test_what_only_adopted_projects_have_is_linted(render: Render) -> None:
+    folder = render(own=["README.md"])
+    assert (folder / "src/mortgage_approval/mlops/joining.py").is_file()
+    assert not (folder / "README.md").exists()
+    run("ruff", "check", "src", cwd=folder)
+    run("ruff", "format", "--check", "src", cwd=folder)
+    assert not list(render().rglob("joining.py"))
+
+
 def test_a_dry_run_says_the_same_and_writes_nothing(template: Path, team: Path) -> None:
     planned = adopt(team, "--dry-run", "--json", template=template)
     assert git("status", "--porcelain", "--ignored", cwd=team) == ""

@@ -72,7 +72,8 @@ class PackagingHooks:
             logged = mlflow.last_logged_model()
             assert logged is not None  # noqa: S101 (kedro-mlflow has just logged it)
             check_answers(logged.model_id, expected)
-            labels = catalog.load("labels") if "labels" in pipeline.inputs() else None
+            taken = "labels" in pipeline.inputs()
+            labels: Any = catalog.load("labels") if taken else None
             if "held_out" in getattr(labels, "columns", ()):  # not just a namesake
                 log_training_rows(run.info.run_id, labels)
             version, alias = register(self._name, logged.model_id, self._first_serves)
@@ -145,16 +146,11 @@ def requirements() -> list[str]:
 
 
 def distribution() -> str:
-    """Return the name under which the project is installed: the package's, or another.
-
-    Raises:
-        PackageNotFoundError: if it is not installed.
-    """
+    """Return the name under which the project is installed."""
     file = project_path() / "pyproject.toml"
     declared = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
     ours = declared.get("tool", {}).get("kedro", {}).get("package_name") == PACKAGE
-    name = declared.get("project", {}).get("name") if ours else None
-    return str(importlib.metadata.metadata(name or PACKAGE)["Name"])
+    return str(declared.get("project", {}).get("name", PACKAGE)) if ours else PACKAGE
 
 
 @functools.cache
