@@ -106,5 +106,5 @@ def test_a_page_that_forgets_a_file_would_be_noticed(
         someone.environment = project.environment()
         someone.log = tmp_path / "terminal.log"
         cut = next(i for i, b in enumerate(blocks) if "uv run kedro" in b.text)
-        with pytest.raises(AssertionError, match=r"No module named .*mlops"):
+        with pytest.raises(AssertionError, match="cannot import name 'mlops_hooks'"):
             someone.follow([*blocks[:cut], Block("bash", "", "kedro run")])
