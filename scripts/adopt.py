@@ -343,7 +343,9 @@ def add_pairing(
     sequence = [
         "",
         "# What `kedro run` alone does, one MLflow run each.",
-        f"SEQUENCE = ({', '.join(order)},)",
+        "SEQUENCE = (",
+        *(f"    {name}," for name in order),
+        ")",
     ]
     text = (project / file).read_text("utf-8") if (project / file).exists() else ""
     if "pipeline_ml_factory" in text:
@@ -353,7 +355,9 @@ def add_pairing(
         "from .mlops.joining import pair  # noqa: E402",
         "",
         "register_pipelines = pair(",
-        f"    register_pipelines, training={training}, inference={inference},",
+        "    register_pipelines,",
+        f"    training={training},",
+        f"    inference={inference},",
         f"    input_name={data},",
         ")",
         *sequence,
