@@ -2,8 +2,6 @@
 
 import shutil
 import subprocess
-from dataclasses import dataclass
-from difflib import SequenceMatcher
 from pathlib import Path
 
 from scripts.archive import parse, released, unpack
@@ -41,33 +39,6 @@ def empty(folder: Path) -> None:
     """Delete everything but the history."""
     for path in folder.glob("[!.]*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line that one side has in place of the other's, in a file."""
-
-    file: str
-    old: str
-    new: str
-
-
-def replaced_line(old: Path, new: Path, names: list[str]) -> Line:
-    """Return a line that a release replaced in one of these files.
-
-    Raises:
-        LookupError: if it replaced none.
-    """
-    for name in names:
-        before, after = ((one / name).read_text().splitlines() for one in (old, new))
-        for kind, a, b, c, d in SequenceMatcher(None, before, after).get_opcodes():
-            if (
-                kind == "replace"
-                and b - a == d - c == 1
-                and before.count(before[a]) == 1
-            ):
-                return Line(name, before[a], after[c])
-    raise LookupError("No line of these files was replaced.")
 
 
 def tracked(folder: Path) -> dict[str, bytes]:

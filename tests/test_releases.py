@@ -14,6 +14,7 @@ from scripts import archive, release
 from scripts.archive import RELEASES, SUMS, checksums, released, unpack
 
 from .edits import append, replace
+from .history import next_version
 from .support import ROOT, commit_all, environment, git, run
 
 VERSION = "9.0.0"  # of a made-up release
@@ -40,7 +41,9 @@ def test_a_release_is_kept_whole_and_with_its_checksum(
 def test_every_archive_is_listed_and_in_the_changelog() -> None:
     assert set(checksums()) == {f"{version}.tar.xz" for version in released()}
     said = re.findall(r"(?m)^## \[(\S+)\] - \d", (ROOT / "CHANGELOG.md").read_text())
-    assert sorted(said, key=archive.parse) == released()
+    # The next one is dated before it is released, since its tests come first.
+    made = [version for version in said if version != next_version()]
+    assert sorted(made, key=archive.parse) == released()
 
 
 def test_an_archive_that_was_changed_is_refused(tmp_path: Path) -> None:
