@@ -52,6 +52,7 @@ bench: .venv/ready ## Measure beside what users would pick instead (BENCH_ARGS="
 	BENCH=1 SOAK_SECONDS=60 ALIAS_MOVES=20 .venv/bin/pytest tests/test_benchmark.py \
 	  tests/test_serving.py tests/test_questionnaire.py \
 	  -k "fast or bulk or flat or alias or costs"
+	.venv/bin/python -m benchmarks.lineage
 
 .PHONY: compatibility
 compatibility: .venv/ready ## Run lowest, newest, pre-released versions (COMPATIBILITY_ARGS=--help)
