@@ -50,8 +50,8 @@ def migrate(uri: str, dry_run: bool, say: Callable[[str], None]) -> dict[str, An
         backup = path.with_name(f"{path.name}.{datetime.now():%Y-%m-%dT%H-%M-%S}")
         with closing(sqlite3.connect(backup)) as copy:
             database.backup(copy)
-        say(f"Backed up to {backup}. To restore it, copy it over {path}.")
         try:
+            say(f"Backed up to {backup}. To restore it, copy it over {path}.")
             rows = migrate_copy(database, path, backup)
         except BaseException:
             say(f"Not migrated: {path} is as it was, and {backup} its copy.")
