@@ -16,7 +16,7 @@ demo: .venv/ready ## Generate a project, train, register, score, serve and ask (
 
 # Two halves, side by side: each keeps about one core busy.
 FEATURES := $(sort $(foreach name,adopting benchmark compatibility deploy leaving lineage \
-  major many promotion release retention serving store switching update,\
+  major many promotion release retention serving store,\
   $(wildcard tests/test_$(name)*.py)))
 # Whole lines only, so that both can be read.
 WHOLE_LINES = bash -o pipefail -c '$(1) | grep --line-buffered ""'
@@ -29,11 +29,11 @@ test: .venv/ready ## Test every promise on every variant (PYTEST_ARGS="-k name")
 	  git rev-parse 'HEAD^{tree}' > build/tested  # what `make release` asks for
 
 .PHONY: test-core
-test-core: .venv/ready ## Test what every project has
+test-core: .venv/ready ## Test what every project has, and its updates
 	@$(call WHOLE_LINES,.venv/bin/pytest $(addprefix --ignore=,$(FEATURES)) $(PYTEST_ARGS))
 
 .PHONY: test-features
-test-features: .venv/ready ## Test lineage, promotion, serving, updates and the like
+test-features: .venv/ready ## Test lineage, promotion, serving, deploying, adopting
 	@$(call WHOLE_LINES,.venv/bin/pytest $(FEATURES) $(PYTEST_ARGS))
 
 .PHONY: test-all

@@ -116,7 +116,11 @@ def mlflow_server(
                 ]
                 # 40 threads of up to two connections each; with its default of 15 they
                 # wait for each other when many clients write at once.
-                env = project.environment(MLFLOW_SQLALCHEMYSTORE_POOL_SIZE="80")
+                env = project.environment(
+                    MLFLOW_SQLALCHEMYSTORE_POOL_SIZE="80",
+                    # Eight processes for MLflow's generative AI, on two cores.
+                    MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+                )
                 stack.enter_context(
                     support.served(command, f"{url}/health", folder, env)
                 )
