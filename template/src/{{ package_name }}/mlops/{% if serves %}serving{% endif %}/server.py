@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 from multiprocessing.connection import wait
+from time import monotonic
 from typing import Any
 
 import uvicorn
@@ -37,8 +38,8 @@ class Server(uvicorn.Server):
             await asyncio.sleep(self.application.settings.drain_seconds)
             for server, listener in zip(self.servers, sockets or [], strict=True):
                 # Twice in a row: who was just accepted is known a turn later.
-                waiting = [True, True]
-                while any(waiting):
+                waiting, end = [True, True], monotonic() + LINGER_SECONDS
+                while any(waiting) and monotonic() < end:
                     await asyncio.sleep(0)
                     now = select.select([listener], [], [], 0)[0]
                     waiting = [waiting[1], bool(now)]

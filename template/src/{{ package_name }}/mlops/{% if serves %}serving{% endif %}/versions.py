@@ -204,9 +204,9 @@ class Variant:
             await asyncio.sleep(self._settings.reload_seconds)
             try:
                 await self.refresh()
-            except Exception:
+            except Exception as error:  # a traceback each time would hold requests up
                 metrics.reloads.labels("failed").inc()
-                logger.exception("%s was not reloaded; the old one serves", self.name)
+                logger.warning("The old %s serves, not the new: %s", self.name, error)
 
 
 def choose(
