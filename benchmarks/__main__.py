@@ -115,7 +115,7 @@ def to_markdown(result: dict[str, Any]) -> str:
             )
         text += (
             "\nThe bare project logs the same metrics, plots, parameters, data sets "
-            "and signature, without guard, proof and registration.\n\n"
+            "and signature, without guard, proof, lineage and registration.\n\n"
         )
     if pruning := result.get("pruning"):
         text += "## Pruning\n\n" + "".join(f"- {line}\n" for line in pruning) + "\n"

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -163,7 +164,10 @@ def ask_until_answered(
             with urlopen(request, timeout=30) as answer:
                 return json.load(answer)
         except HTTPError as error:
-            raise BenchmarkError(f"{url}: {error}: {error.read().decode()}") from error
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # the model is not loaded
+                reason = error.read().decode()
+                raise BenchmarkError(f"{url}: {error}: {reason}") from error
+            time.sleep(0.05)
         except (URLError, ConnectionError):
             time.sleep(0.05)
     raise BenchmarkError(f"No answer from {url}:\n{log.read_text()[-3000:]}")
