@@ -1,16 +1,17 @@
 """Processes and signals: uvicorn, with a stop that finishes what is in flight."""
 
 import asyncio
+import contextlib
+import ctypes
 import logging
 import multiprocessing
 import os
-import select
 import signal
 import socket
 import sys
 import tempfile
 from multiprocessing.connection import wait
-from time import monotonic
+from struct import pack
 from typing import Any
 
 import uvicorn
@@ -19,6 +20,7 @@ from ..errors import BlueprintError
 from .settings import Settings
 
 LINGER_SECONDS = 1.0  # connections that were accepted last still send their request
+SO_ATTACH_FILTER = 26  # see socket(7); Python has no name for it
 
 
 class Server(uvicorn.Server):
@@ -36,16 +38,29 @@ class Server(uvicorn.Server):
         self.application.stopping = True
         if self.application.failure is None:
             await asyncio.sleep(self.application.settings.drain_seconds)
-            for server, listener in zip(self.servers, sockets or [], strict=True):
-                # Twice in a row: who was just accepted is known a turn later.
-                waiting, end = [True, True], monotonic() + LINGER_SECONDS
-                while any(waiting) and monotonic() < end:
-                    await asyncio.sleep(0)
-                    now = select.select([listener], [], [], 0)[0]
-                    waiting = [waiting[1], bool(now)]
-                server.close()
+            for listener in sockets or []:
+                drop_new_connections(listener)
             await asyncio.sleep(LINGER_SECONDS)
         await super().shutdown(sockets)
+
+
+def drop_new_connections(listener: socket.socket) -> None:
+    """Let Linux ignore who wants to connect from now on; closing would reset some.
+
+    A connection that is not yet accepted when its socket closes is reset, although its
+    client counts it as made. Whoever is ignored asks again, and is refused then. Other
+    systems have no such filter.
+    """
+    code = ctypes.create_string_buffer(
+        pack("HBBI", 0x30, 0, 0, 13)  # load byte 13 of TCP's header: its flags
+        + pack("HBBI", 0x45, 0, 1, 2)  # asks for a connection (SYN): next, else skip
+        + pack("HBBI", 0x06, 0, 0, 0)  # drop
+        + pack("HBBI", 0x06, 0, 0, 2**32 - 1)  # take
+    )
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # some sandboxes have none either
+            filtered = pack("HP", 4, ctypes.addressof(code))
+            listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filtered)
 
 
 def serve(settings: Settings) -> None:
