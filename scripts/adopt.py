@@ -49,7 +49,6 @@ NOT_BROUGHT = (
     "pyproject.toml",
     "src/*/__init__.py",
     "src/*/__main__.py",
-    "src/*/mlops_hooks.py",
     "src/*/pipeline_registry.py",
     "src/*/pipelines",
     "src/*/settings.py",

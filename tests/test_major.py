@@ -60,9 +60,9 @@ def rename(release: Path) -> None:
     text = (sources / "progress.py").read_text("utf-8")
     (sources / "progress.py").unlink()
     (sources / "reporting.py").write_text(f"{text}# New in 1.0\n", "utf-8")
-    hooks = sources / "mlops_hooks.py"
-    text = hooks.read_text("utf-8")
-    hooks.write_text(text.replace("from .progress", "from .reporting"), "utf-8")
+    settings = sources / "settings.py"
+    text = settings.read_text("utf-8")
+    settings.write_text(text.replace("from .progress", "from .reporting"), "utf-8")
 
 
 def publish(release: Path, version: str, **settings: Any) -> None:
@@ -101,8 +101,8 @@ def test_a_rename_that_was_done_as_the_page_says_loses_no_edit(
     assert OURS in text
     assert "# New in 1.0" in text
     assert not (project / OLD).exists()
-    hooks = (project / SOURCES / "mlops_hooks.py").read_text("utf-8")
-    assert "from .reporting" in hooks
+    settings = (project / SOURCES / "settings.py").read_text("utf-8")
+    assert "from .reporting" in settings
     # A conflict shows; a file without edits of ours has none.
     assert conflicts(project) == {NEW}
 

@@ -10,10 +10,8 @@ from .mlops.lineage.hook import LineageHooks
 from .mlops.packaging import PackagingHooks
 from .mlops.promotion.hooks import PromotionHooks
 from .mlops.tracking import TrackingHooks
-from .progress import ProgressHooks
 
 HOOKS: tuple[Any, ...] = (
-    ProgressHooks(),
     LineageHooks(),
     TrackingHooks(),
     PackagingHooks(),

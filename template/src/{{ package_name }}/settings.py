@@ -7,6 +7,7 @@ from typing import Any
 
 from . import mlops_hooks
 from .mlops.stores import RESOLVERS
+from .progress import ProgressHooks
 from .start_up import ignore_known_warnings
 
 # Neither Kedro nor MLflow reports usage from this project unless asked to.
@@ -18,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
 ignore_known_warnings()
 
-HOOKS: tuple[Any, ...] = mlops_hooks.HOOKS
+HOOKS: tuple[Any, ...] = (ProgressHooks(), *mlops_hooks.HOOKS)
 # Your own: a tuple of the same name in a file hooks.py beside this one.
 if find_spec(f"{__package__}.hooks"):
     HOOKS += import_module(f"{__package__}.hooks").HOOKS

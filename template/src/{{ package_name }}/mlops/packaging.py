@@ -72,8 +72,7 @@ class PackagingHooks:
             logged = mlflow.last_logged_model()
             assert logged is not None  # noqa: S101 (kedro-mlflow has just logged it)
             check_answers(logged.model_id, expected)
-            taken = "labels" in pipeline.inputs()
-            labels: Any = catalog.load("labels") if taken else None
+            labels: Any = "labels" in pipeline.inputs() and catalog.load("labels")
             if "held_out" in getattr(labels, "columns", ()):  # not just a namesake
                 log_training_rows(run.info.run_id, labels)
             version, alias = register(self._name, logged.model_id, self._first_serves)
