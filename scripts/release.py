@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import yaml
 
 from .archive import RELEASES, ROOT, keep, parse, released, unpack
+from .questionnaire import is_asked, list_choices, read_questions
 
 TESTED = Path("build/tested")  # the tree that `make test` found right
 DAYS = 31  # the most between the resolution that was tested and the release
@@ -105,12 +105,12 @@ def api_refusals(last: str, root: Path) -> Iterator[str]:
     """Yield what a minor or patch version may not take away from the last release."""
     text = section_of((root / "CHANGELOG.md").read_text("utf-8"))[2]
     removed = text.partition("### Removed")[2].partition("\n### ")[0]
-    now = yaml.safe_load((root / "copier.yml").read_text("utf-8"))
+    now = read_questions((root / "copier.yml").read_text("utf-8"))
     with TemporaryDirectory() as folder:
         old = Path(folder)
         unpack(last, old, root / RELEASES.relative_to(ROOT))
         paths = {str(one.relative_to(old)) for one in old.rglob("*") if one.is_file()}
-        before = yaml.safe_load((old / "copier.yml").read_text("utf-8"))
+        before = read_questions((old / "copier.yml").read_text("utf-8"))
     for path in sorted(paths - files_of(root).keys()):
         name = path.removesuffix(".jinja").rpartition("/")[2]
         if name not in removed:
@@ -119,19 +119,15 @@ def api_refusals(last: str, root: Path) -> Iterator[str]:
                 "changed there. Bring it back, or name it under Removed."
             )
     for name, question in before.items():
-        if name.startswith("_") or question.get("when") is False:
+        if not is_asked(question):
             continue
         if now.get(name, {}).get("type") != question["type"]:
             yield f"The question {name} is gone or has another type: answers are lost."
-        elif lost := set(values_of(question)) - set(values_of(now[name])):
-            yield f"{name} no longer takes {', '.join(sorted(map(str, lost)))}."
-
-
-def values_of(question: dict[str, Any]) -> list[Any]:
-    """Return the values that a question offers; none if it takes free text."""
-    listed = question.get("choices", [])
-    values = listed.values() if isinstance(listed, dict) else listed
-    return [one["value"] if isinstance(one, dict) else one for one in values]
+            continue
+        taken = dict(list_choices(now[name]))
+        lost = [value for value, _ in list_choices(question) if value not in taken]
+        if lost:
+            yield f"{name} no longer takes {', '.join(lost)}."
 
 
 def build_docs(root: Path) -> list[str]:

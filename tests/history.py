@@ -2,12 +2,15 @@
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from scripts.archive import parse, released, unpack
 
 from . import support
 from .support import git, read_toml
+
+LATER = "0.99.0"  # a made-up release
 
 
 def next_version() -> str:
@@ -30,9 +33,17 @@ def make_history(folder: Path) -> Path:
         unpack(version, folder)
         support.tag_template(folder, f"v{version}")
     empty(folder)
-    support.copy_template(folder)
+    support.copy_listed(folder, *support.TEMPLATE)
     support.tag_template(folder, f"v{next_version()}")
     return folder
+
+
+def released_later(history: Path, folder: Path, change: Callable[[Path], None]) -> Path:
+    """Return a copy of a history in which a change is released as version LATER."""
+    git("clone", "--quiet", str(history), "template", cwd=folder)
+    change(folder / "template")
+    support.tag_template(folder / "template", f"v{LATER}")
+    return folder / "template"
 
 
 def empty(folder: Path) -> None:

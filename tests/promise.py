@@ -5,30 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import copier
 import yaml
 from copier.errors import UnsafeTemplateError
 
 from .history import tracked, unmerged
-from .support import commit_all
+from .support import commit_all, render_template, update_project
 from .test_ownership import owner, rows_of
 
 Edit = Callable[[Path], None]
 ANSWERS = ".copier-answers.yml"
 Files = dict[str, bytes]
-
-
-def render(template: Path, folder: Path, version: str, **answers: Any) -> Path:
-    """Render a version of the template without trust."""
-    copier.run_copy(
-        *(str(template), folder),
-        data=answers,
-        vcs_ref=f"v{version}",
-        defaults=True,
-        quiet=True,
-        unsafe=False,
-    )
-    return folder
 
 
 @dataclass(frozen=True)
@@ -54,20 +40,13 @@ def update(
     Raises:
         UnsafeTemplateError: if the update asks for trust.
     """
-    project = render(template, folder / "project", old, **answers)
+    project = render_template(template, folder / "project", f"v{old}", **answers)
     before = tracked_in(project)
     edit(project)
     commit_all(project, "What the team did")
     edited = tracked(project)
-    copier.run_update(
-        project,
-        vcs_ref=f"v{new}",
-        defaults=True,
-        overwrite=True,
-        quiet=True,
-        unsafe=False,
-    )
-    fresh = render(template, folder / "fresh", new, **answers)
+    update_project(project, f"v{new}")
+    fresh = render_template(template, folder / "fresh", f"v{new}", **answers)
     return Updated(project, before, edited, tracked_in(fresh), tracked(project))
 
 

@@ -24,6 +24,7 @@ import copier
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / "build" / "environments"
+TEMPLATE = ("copier.yml", "template")
 Process = subprocess.CompletedProcess[str]
 
 # What differs between machines, and would change what a test measures.
@@ -118,14 +119,14 @@ def commit_all(folder: Path, message: str) -> None:
     git("commit", "--quiet", "--allow-empty", "--message", message, cwd=folder)
 
 
-def copy_template(destination: Path) -> None:
-    """Copy the working tree's template: the files that git would commit.
+def copy_listed(destination: Path, *names: str) -> None:
+    """Copy these files and folders of the working tree, as git would commit them.
 
     These are neither ignored nor deleted ones.
     """
     listed = git(
-        *("ls-files", "--cached", "--others", "--exclude-standard", "-z"),
-        *("--", "copier.yml", "template"),
+        *("ls-files", "--cached", "--others", "--exclude-standard", "-z", "--"),
+        *names,
         cwd=ROOT,
     )
     for name in filter(None, listed.split("\0")):
@@ -139,7 +140,7 @@ def snapshot_template(destination: Path, version: str = "v0.1.0") -> Path:
 
     A dirty tree rendered in place would store a commit from which no update works.
     """
-    copy_template(destination)
+    copy_listed(destination, *TEMPLATE)
     tag_template(destination, version)
     return destination
 
@@ -153,17 +154,39 @@ def tag_template(folder: Path, version: str) -> None:
     git("tag", version, cwd=folder)
 
 
-def render_template(template: Path, destination: Path, **answers: Any) -> Path:
-    """Render the template without trust, as `copier copy --defaults` does."""
+def render_template(
+    template: Path, destination: Path, vcs_ref: str | None = None, **answers: Any
+) -> Path:
+    """Render a version of the template as `copier copy --defaults` does, no trust."""
     copier.run_copy(
         str(template),
         destination,
         data=answers,
+        vcs_ref=vcs_ref,
         defaults=True,
         quiet=True,
         unsafe=False,
     )
     return destination
+
+
+def update_project(
+    project: Path, vcs_ref: str | None = None, unsafe: bool = False, **answers: Any
+) -> None:
+    """Update a committed project as `copier update --defaults` does.
+
+    Raises:
+        UnsafeTemplateError: if the update asks for trust, unless it is ``unsafe``.
+    """
+    copier.run_update(
+        project,
+        data=answers,
+        vcs_ref=vcs_ref,
+        defaults=True,
+        overwrite=True,
+        quiet=True,
+        unsafe=unsafe,
+    )
 
 
 def interpreter(version: str) -> str | None:

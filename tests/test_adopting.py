@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-import copier
 import pytest
 import yaml
 
@@ -342,7 +341,7 @@ def test_a_later_update_brings_news_and_loses_no_edit(
         kept = {**yaml.safe_load(answers.read_text()), "own": []}
         answers.write_text(yaml.safe_dump(kept), "utf-8")
     commit_all(team, "Join, and edit")
-    copier.run_update(team, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    support.update_project(team)
     assert "_commit: v0.2.0" in answers.read_text("utf-8")
     lost = [name for name, held in before.items() if (team / name).read_bytes() != held]
     if not owns:

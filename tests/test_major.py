@@ -5,15 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import copier
 import pytest
 import yaml
 from copier.errors import UnsafeTemplateError
 
-from .support import ROOT, Project, commit_all, git, render_template, run
+from .support import (
+    ROOT,
+    Project,
+    commit_all,
+    git,
+    render_template,
+    run,
+    update_project,
+)
 from .test_questionnaire import stored_answers
 from .test_switching import conflicts, deleted
-from .tutorial import Block, follow_in, read_blocks
+from .tutorial import follow_in, read_section
 
 PAGE = (ROOT / "docs" / "major-upgrades.md").read_text("utf-8")
 SOURCES = "src/mortgage_approval"
@@ -25,14 +32,6 @@ MIGRATION = {
     "when": "{{ _stage == 'before' }}",
     "command": "touch migrated.txt",
 }
-
-
-def section(title: str) -> list[Block]:
-    """Return the blocks of one section of the page."""
-    (found,) = [part for part in PAGE.split("\n## ") if part.startswith(f"{title}\n")]
-    blocks = read_blocks(found)
-    assert blocks, f"There is no command below {title}."
-    return blocks
 
 
 @pytest.fixture
@@ -74,11 +73,6 @@ def publish(release: Path, version: str, **settings: Any) -> None:
     git("tag", version, cwd=release)
 
 
-def update(project: Path, unsafe: bool = False) -> None:
-    """Update to the latest version."""
-    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=unsafe)
-
-
 def status(project: Path) -> tuple[str, str]:
     """Return the commit, and what differs from it."""
     return (
@@ -95,7 +89,7 @@ def test_a_rename_that_was_done_as_the_page_says_loses_no_edit(
 ) -> None:
     rename(release)
     publish(release, "v1.0.0")
-    follow_in(project, section("The template"))
+    follow_in(project, read_section(PAGE, "The template"))
     assert stored_answers(project)["_commit"] == "v1.0.0"
     text = (project / NEW).read_text("utf-8")
     assert OURS in text
@@ -114,7 +108,7 @@ def test_a_rename_of_a_file_that_nobody_edited_leaves_no_conflict(
     commit_all(project, "Start")
     rename(release)
     publish(release, "v1.0.0")
-    update(project)
+    update_project(project)
     assert conflicts(project) == set()
     assert (project / NEW).is_file()
     assert not (project / OLD).exists()
@@ -126,7 +120,7 @@ def test_without_the_move_the_edit_would_be_lost_in_silence(
     """Why the page asks for it, and why paths change in major versions only."""
     rename(release)
     publish(release, "v1.0.0")
-    update(project)
+    update_project(project)
     assert conflicts(project) == set()
     assert deleted(project) == {OLD}
     assert OURS not in (project / NEW).read_text("utf-8")
@@ -141,7 +135,7 @@ def test_a_migration_asks_for_trust_and_changes_nothing_without(
     publish(release, "v1.0.0", _migrations=[MIGRATION], _message_before_update=WHY)
     before = status(project)
     with pytest.raises(UnsafeTemplateError, match="migrations"):
-        update(project)
+        update_project(project)
     assert status(project) == before
     refused = run("copier", "update", "--defaults", cwd=project, check=False)
     assert refused.returncode != 0
@@ -160,27 +154,12 @@ def test_an_update_that_crosses_no_migration_needs_no_trust(
     publish(release, "v0.2.0")
     publish(release, "v1.0.0", _migrations=[MIGRATION])
     publish(release, "v1.1.0")
-    copier.run_update(
-        *(project,),
-        vcs_ref="v0.2.0",
-        defaults=True,
-        overwrite=True,
-        quiet=True,
-        unsafe=False,
-    )
+    update_project(project, "v0.2.0")
     assert stored_answers(project)["_commit"] == "v0.2.0"
     # A fresh copy crosses none, either.
-    fresh = tmp_path / "fresh"
-    copier.run_copy(
-        str(release),
-        fresh,
-        vcs_ref="v1.0.0",
-        defaults=True,
-        quiet=True,
-        unsafe=False,
-    )
+    fresh = render_template(release, tmp_path / "fresh", "v1.0.0")
     commit_all(fresh, "Start")
-    update(fresh)
+    update_project(fresh)
     assert stored_answers(fresh)["_commit"] == "v1.1.0"
     assert not (fresh / "migrated.txt").exists()
 
@@ -191,11 +170,11 @@ def test_a_migration_without_a_version_would_make_every_update_unsafe(
     """Why a migration names its version."""
     nameless = {k: v for k, v in MIGRATION.items() if k != "version"}
     publish(release, "v1.0.0", _migrations=[nameless])
-    update(project, unsafe=True)
+    update_project(project, unsafe=True)
     commit_all(project, "Update")
     publish(release, "v1.1.0")
     with pytest.raises(UnsafeTemplateError):
-        update(project)
+        update_project(project)
 
 
 # Kedro and Python ---------------------------------------------------------------------
@@ -206,7 +185,7 @@ def test_kedro_is_upgraded_as_the_page_says(
     worked_project: Callable[..., Project], tmp_path: Path
 ) -> None:
     project = worked_project().copy(tmp_path)
-    printed = follow_in(project.path, section("Kedro"))
+    printed = follow_in(project.path, read_section(PAGE, "Kedro"))
     assert "| champion | challenger |" in " ".join(printed.split())
 
 
@@ -215,7 +194,7 @@ def test_another_python_starts_with_a_champion_of_its_own_as_the_page_says(
     worked_project: Callable[..., Project], tmp_path: Path
 ) -> None:
     project = worked_project().copy(tmp_path)
-    printed = follow_in(project.path, section("Python"))
+    printed = follow_in(project.path, read_section(PAGE, "Python"))
     assert project.run("python", "-V").stdout.startswith("Python 3.12.")
     assert "| 1 | champion |" in " ".join(printed.split())
 

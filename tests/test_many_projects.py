@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from .edits import replace
 from .support import ROOT, Process, commit_all, environment, git, render_template, run
 from .tutorial import read_blocks, shows
 
@@ -23,13 +24,6 @@ STATES = {
     "failed": ["gray"],
     "no project": ["notes"],
 }
-
-
-def replace(file: Path, before: str, after: str) -> None:
-    """Change a line of a file that has it."""
-    text = file.read_text("utf-8")
-    assert before in text, f"{file} has no {before}"
-    file.write_text(text.replace(before, after), "utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import copier
 import pytest
 
 from . import variants
-from .support import commit_all, git, render_template
+from .support import commit_all, git, render_template, update_project
 from .test_render import files_of
 
 Render = Callable[..., Path]
@@ -68,7 +67,7 @@ def updated(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     git("tag", "v0.2.0", cwd=changed)
     (project / "data/01_raw/mortgage_applications.csv").unlink()
     commit_all(project, "Delete a file that is ours")
-    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    update_project(project)
     return project
 
 

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import copier
 import pytest
 import yaml
 from copier.errors import UnsafeTemplateError
 
-from .support import commit_all, git, render_template
+from .support import commit_all, git, render_template, update_project
 from .test_render import contents_of
 from .variants import questionnaire, settings
 
@@ -29,15 +28,7 @@ def stored_answers(folder: Path) -> dict[str, Any]:
 def update(project: Path, **answers: Any) -> None:
     """Commit everything and update without trust, keeping the other answers."""
     commit_all(project, "Before the update")
-    copier.run_update(
-        project,
-        data=answers,
-        defaults=True,
-        overwrite=True,
-        quiet=True,
-        unsafe=False,
-        skip_answered=True,
-    )
+    update_project(project, **answers)
 
 
 def of_the_template(folder: Path) -> dict[str, bytes]:

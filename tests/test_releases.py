@@ -15,7 +15,7 @@ from scripts.archive import RELEASES, SUMS, checksums, released, unpack
 
 from .edits import append, replace
 from .history import next_version
-from .support import ROOT, commit_all, environment, git, run
+from .support import ROOT, commit_all, copy_listed, environment, git, run
 
 VERSION = "9.0.0"  # of a made-up release
 KEPT = ("copier.yml", "template", "docs", "scripts", "tests/releases", "Makefile")
@@ -69,15 +69,7 @@ def test_the_same_files_give_the_same_archive(tmp_path: Path) -> None:
 def ready(tmp_path: Path) -> Path:
     """A copy of this repository in which all agrees that VERSION can be released."""
     folder = tmp_path / "repository"
-    listed = git(
-        *("ls-files", "--cached", "--others", "--exclude-standard", "-z"),
-        *("--", *KEPT, *PLAIN),
-        cwd=ROOT,
-    )
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_listed(folder, *KEPT, *PLAIN)
     text = (folder / "pyproject.toml").read_text()
     text = re.sub(r"(?m)^version = .*", f'version = "{VERSION}"', text)
     (folder / "pyproject.toml").write_text(text)

@@ -16,8 +16,8 @@ import pytest
 
 from . import support
 from .support import Process, Project
-from .test_major import section
-from .tutorial import follow_in
+from .test_major import PAGE
+from .tutorial import follow_in, read_section
 
 pytestmark = pytest.mark.run
 OLD = "3.10.1"
@@ -360,7 +360,7 @@ def test_its_help_shows_an_example(story: Story) -> None:
 
 
 def test_the_commands_of_the_upgrade_page_work(project: Project) -> None:
-    printed = follow_in(project.path, section("MLflow"))
+    printed = follow_in(project.path, read_section(PAGE, "MLflow"))
     assert "| challenger |" in " ".join(printed.split())
     assert len(backups(project)) == 1
 

@@ -1,7 +1,6 @@
 """An update from every release keeps what a team did, and brings what is new."""
 
 import itertools
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,18 @@ from scripts.archive import released
 from . import support
 from .edits import EDITS, append, package_of, replace
 from .history import (
+    LATER,
     check_conflicts,
     make_history,
     next_version,
+    released_later,
     tracked,
     unmerged,
 )
-from .promise import broken, render, update
+from .promise import broken, update
 from .support import Project, git
+from .tutorial import read_section
 
-LATER = "v0.99.0"  # a made-up release
 PROFILES: dict[str, dict[str, Any]] = {
     "essentials": {"profile": "essentials", "ci": "azure"},
     "production": {},
@@ -34,15 +35,25 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 
 
-def sampled(release: str, profile: str, edit: str) -> Any:
-    """Return a combination; `make test` runs each edit of each release once."""
-    chosen = list(EDITS).index(edit) % len(PROFILES) == list(PROFILES).index(profile)
+def case(release: str, profile: str, edit: str, chosen: bool) -> Any:
+    """Return a combination; what is not chosen is left to `make test-all`."""
     marks = () if chosen else (pytest.mark.full,)
     name = f"{release}-{profile}-{edit.replace(' ', '_')}"
     return pytest.param(release, profile, edit, marks=marks, id=name)
 
 
-MATRIX = [sampled(*one) for one in itertools.product(released(), PROFILES, EDITS)]
+def once(profile: str, edit: str) -> bool:
+    """Choose each edit once, by turns in each profile."""
+    return list(EDITS).index(edit) % len(PROFILES) == list(PROFILES).index(profile)
+
+
+COMBINATIONS = list(itertools.product(released(), PROFILES, EDITS))
+MATRIX = [case(*one, chosen=once(*one[1:])) for one in COMBINATIONS]
+WORKING = [
+    case(*one, chosen=one[1:] == ("production", "usual work"))
+    for one in COMBINATIONS
+    if one[2] != "deleted example"  # which leaves nothing to train on
+]
 
 
 @pytest.fixture(scope="session")
@@ -69,15 +80,15 @@ def test_a_line_that_both_sides_changed_is_a_conflict_that_ci_sees(
     release: str,
 ) -> None:
     line = "line-length = 88"
-    git("clone", "--quiet", str(history), "template", cwd=tmp_path)
-    page = tmp_path / "template/template/pyproject.toml.jinja"
-    replace(page, line, "line-length = 90")
-    support.tag_template(tmp_path / "template", LATER)
 
-    def change(project: Path) -> None:
+    def theirs(template: Path) -> None:
+        replace(template / "template/pyproject.toml.jinja", line, "line-length = 90")
+
+    def ours(project: Path) -> None:
         replace(project / "pyproject.toml", line, "line-length = 100")
 
-    done = update(tmp_path / "template", release, LATER[1:], change, tmp_path)
+    template = released_later(history, tmp_path, theirs)
+    done = update(template, release, LATER, ours, tmp_path)
     assert unmerged(done.folder) == {"pyproject.toml"}
     text = (done.folder / "pyproject.toml").read_text()
     assert "line-length = 100" in text
@@ -90,20 +101,6 @@ def test_a_line_that_both_sides_changed_is_a_conflict_that_ci_sees(
     (done.folder / "pyproject.toml").write_bytes(done.new["pyproject.toml"])
     git("add", "--all", cwd=done.folder)
     assert check_conflicts(python, done.folder).returncode == 0
-
-
-SHOWN = ("production", "usual work")
-WORKING = [
-    pytest.param(
-        *(release, profile, edit),
-        marks=()
-        if (profile, edit) == ("production", "usual work")
-        else pytest.mark.full,
-        id=f"{release}-{profile}-{edit.replace(' ', '_')}",
-    )
-    for release, profile, edit in itertools.product(released(), PROFILES, EDITS)
-    if edit != "deleted example"  # which leaves nothing to train on
-]
 
 
 @pytest.mark.run
@@ -122,19 +119,18 @@ def test_an_updated_project_trains_and_passes_its_own_tests(
         project.run("kedro", "run", "--pipelines", "our_report")
 
 
-def commands_of(section: str) -> list[str]:
+def commands_of(title: str) -> list[str]:
     """Return the commands that the page on updating shows in a section."""
     page = (support.ROOT / "docs/updating.md").read_text()
-    text = page.partition(f"# {section}\n")[2].partition("\n## ")[0]
-    found = re.findall(r"(?ms)^```sh\n(.*?)^```", text)
-    assert found, f"The page shows no command under {section}."
-    return "".join(found).splitlines()
+    blocks = read_section(page, title)
+    return "".join(one.text for one in blocks if one.language == "sh").splitlines()
 
 
 def test_the_commands_of_the_page_update_and_change_an_answer(
     history: Path, tmp_path: Path
 ) -> None:
-    project = render(history, tmp_path / "project", released()[0])
+    first = f"v{released()[0]}"
+    project = support.render_template(history, tmp_path / "project", first)
     support.commit_all(project, "Start")
     for section in ("Updating", "Answers"):
         (command,) = commands_of(section)
@@ -215,12 +211,8 @@ def everything(project: Path) -> None:
 def test_a_broken_promise_is_named(
     history: Path, tmp_path: Path, change: Callable[[Path], None], sentence: str
 ) -> None:
-    git("clone", "--quiet", str(history), "template", cwd=tmp_path)
-    change(tmp_path / "template")
-    support.tag_template(tmp_path / "template", LATER)
-    found = broken(
-        *(tmp_path / "template", next_version(), LATER[1:], everything, tmp_path)
-    )
+    template = released_later(history, tmp_path, change)
+    found = broken(template, next_version(), LATER, everything, tmp_path)
     assert any(sentence in one for one in found), found
 
 
@@ -228,14 +220,15 @@ def test_a_deleted_file_that_was_edited_is_shown_by_git(
     history: Path, tmp_path: Path
 ) -> None:
     """Copier deletes it; the message after an update says how to get it back."""
-    git("clone", "--quiet", str(history), "template", cwd=tmp_path)
-    (tmp_path / "template/template/.editorconfig").unlink()
-    support.tag_template(tmp_path / "template", LATER)
+
+    def drop(template: Path) -> None:
+        (template / "template/.editorconfig").unlink()
 
     def edit(project: Path) -> None:
         append(project / ".editorconfig", "# ours\n")
 
-    done = update(tmp_path / "template", next_version(), LATER[1:], edit, tmp_path)
+    template = released_later(history, tmp_path, drop)
+    done = update(template, next_version(), LATER, edit, tmp_path)
     assert git("diff", "--name-only", "--diff-filter=D", cwd=done.folder).split() == [
         ".editorconfig"
     ]

@@ -741,29 +741,6 @@ def test_github_looks_every_week_with_the_least_permissions(rendered: Render) ->
     assert uses.items() <= dict(re.findall(r"uses: ([\w/-]+)@(\S+)", ci)).items()
 
 
-@pytest.mark.parametrize(
-    ("found", "right", "wrong"),
-    [
-        (None, "", ""),
-        ("unpinned-uses", r"@[0-9a-f]{40} # ", "@"),
-        ("artipacked", r"\n +with:\n +persist-credentials: false", ""),
-        ("excessive-permissions", r"permissions: \{\}", "permissions: write-all"),
-        ("template-injection", r"\$GITHUB_REF_NAME", "${{ github.head_ref }}"),
-    ],
-)
-def test_the_workflow_is_safe_and_what_is_not_is_found(
-    rendered: Render, tmp_path: Path, found: str | None, right: str, wrong: str
-) -> None:
-    text = (rendered() / ".github/workflows/update.yml").read_text()
-    file = tmp_path / ".github" / "workflows" / "update.yml"
-    file.parent.mkdir(parents=True)
-    file.write_text(re.sub(right, wrong, text) if found else text)
-    command = ("zizmor", "--offline", "--persona", "pedantic", "--format", "json", file)
-    done = run(*command, cwd=tmp_path, check=False)
-    kinds = {finding["ident"] for finding in json.loads(done.stdout)}
-    assert kinds == ({found} if found else set()), done.stdout
-
-
 def test_gitlab_and_azure_propose_on_a_schedule_that_says_so(rendered: Render) -> None:
     job = update_job(rendered(ci="gitlab"), "gitlab")
     assert job["rules"] == [

@@ -36,6 +36,15 @@ def read_blocks(page: str) -> list[Block]:
     return [Block(*found) for found in FENCE.findall(page)]
 
 
+def read_section(page: str, title: str) -> list[Block]:
+    """Return the fenced blocks below one heading, of which there must be some."""
+    parts = page.removeprefix("# ").split("\n## ")
+    (found,) = [part for part in parts if part.startswith(f"{title}\n")]
+    blocks = read_blocks(found)
+    assert blocks, f"The page shows nothing below {title}."
+    return blocks
+
+
 @contextmanager
 def reader(folder: Path) -> Iterator["Reader"]:
     """Give a reader who starts in a folder; what they leave running is stopped."""
