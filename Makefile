@@ -38,7 +38,7 @@ test-features: .venv/ready ## Test lineage, promotion, serving, deploying, adopt
 
 .PHONY: test-all
 test-all: .venv/ready ## Test everything, the whole matrices included
-	.venv/bin/pytest -m "" $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory test PYTEST_ARGS='-m "" $(PYTEST_ARGS)'
 
 .PHONY: test-fast
 test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 minutes)

@@ -309,7 +309,10 @@ def test_the_slow_model_notices_a_broken_rule(
 ) -> None:
     monkeypatch.setattr(retention.rules, broken, by)
 
-    @settings(max_examples=1000, deadline=None, database=None, phases=[Phase.generate])
+    # It ends with the first that shows it, mostly within some hundred.
+    @settings(
+        max_examples=20_000, deadline=None, database=None, phases=[Phase.generate]
+    )
     @given(history=histories(), drawn=rules())
     def check(history: list[dict[str, Any]], drawn: dict[str, Any]) -> None:
         found, expected = compare(retention, history, drawn)

@@ -122,8 +122,9 @@ def test_an_updated_project_trains_and_passes_its_own_tests(
 def commands_of(title: str) -> list[str]:
     """Return the commands that the page on updating shows in a section."""
     page = (support.ROOT / "docs/updating.md").read_text()
-    blocks = read_section(page, title)
-    return "".join(one.text for one in blocks if one.language == "sh").splitlines()
+    shown = [one.text for one in read_section(page, title) if one.language == "sh"]
+    assert shown, f"The page shows no command below {title}."
+    return "".join(shown).splitlines()
 
 
 def test_the_commands_of_the_page_update_and_change_an_answer(
