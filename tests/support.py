@@ -1,5 +1,6 @@
 """Render the template, install what was rendered, run it: the tools of every test."""
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -282,21 +283,22 @@ def base_environment(project: Path, python: str) -> Path:
     own environment is a copy of it by hard links.
     """
     base = ENVIRONMENTS / dependency_set(project, python)
-    if base.exists():
-        return base
     ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
-    making = base.with_name(f".{base.name}-{os.getpid()}")
-    run("uv", "venv", "--relocatable", "--python", python, making, cwd=project)
-    run(
-        *("uv", "sync", "--no-install-project", "--compile-bytecode"),
-        cwd=project,
-        env=environment(UV_PROJECT_ENVIRONMENT=str(making)),
-        timeout=900,
-    )
-    try:
+    with base.with_name(f".{base.name}.lock").open("w") as turn:
+        # The other half of the tests waits, rather than making the same.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if base.exists():
+            return base
+        making = base.with_name(f".{base.name}")
+        shutil.rmtree(making, ignore_errors=True)  # of a session that was ended
+        run("uv", "venv", "--relocatable", "--python", python, making, cwd=project)
+        run(
+            *("uv", "sync", "--no-install-project", "--compile-bytecode"),
+            cwd=project,
+            env=environment(UV_PROJECT_ENVIRONMENT=str(making)),
+            timeout=900,
+        )
         making.rename(base)
-    except OSError:  # another test session was faster
-        shutil.rmtree(making)
     return base
 
 
