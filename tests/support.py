@@ -4,6 +4,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -201,10 +202,16 @@ def interpreter(version: str) -> str | None:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port of 127.0.0.1 that nobody listens on.
+
+    It lies below those that systems hand out to clients, which could get it before the
+    server that it is meant for.
+    """
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -782,19 +781,12 @@ def test_kedros_own_commands_work(scratch: Project) -> None:
         stdin="print(sorted(pipelines))\nexit()\n",
     )
     assert "'data_processing', 'evaluation', 'inference'" in shown.stdout
-    # Kedro-Viz takes no port above 49151, where free ones are handed out.
-    port = next(port for port in range(41410, 49151) if is_free(port))
+    port = support.free_port()
     command = ["uv", "run", "--with", "kedro-viz", "kedro", "viz", "run"]
     command += ["--no-browser", "--port", str(port)]
     address = f"http://127.0.0.1:{port}/api/main"
     with support.served(command, address, project.path, project.environment()):
         pass
-
-
-def is_free(port: int) -> bool:
-    """Tell whether nobody listens on a port of 127.0.0.1."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 # Licences -----------------------------------------------------------------------------
