@@ -152,7 +152,8 @@ def tag_template(folder: Path, version: str) -> None:
     if not (folder / ".git").exists():
         git("init", "--quiet", "--initial-branch", "main", cwd=folder)
     git("add", "--all", "--force", cwd=folder)
-    git("commit", "--quiet", "--message", version, cwd=folder)
+    # Right after a release, the working tree's template is the released one.
+    git("commit", "--quiet", "--allow-empty", "--message", version, cwd=folder)
     git("tag", version, cwd=folder)
 
 
