@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .journey import BenchmarkError, Journey, free_port
+from tests.support import free_port
+
+from .journey import BenchmarkError, Journey
 
 BY_HAND = Path(__file__).with_name("by_hand")
 DATA = "mortgage_applications.csv"

@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -139,13 +138,6 @@ def count_new_lines(before: str, after: str) -> int:
     """Return how many lines that are not blank ``after`` has and ``before`` had not."""
     changes = difflib.ndiff(before.splitlines(), after.splitlines())
     return sum(line.startswith("+ ") and bool(line[2:].strip()) for line in changes)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def ask_until_answered(

@@ -113,11 +113,14 @@ def git(*arguments: str, cwd: Path) -> str:
     return run("git", *identity, *arguments, cwd=cwd).stdout
 
 
-def commit_all(folder: Path, message: str) -> None:
-    """Start a repository if there is none, and commit everything that is there."""
+def commit_all(folder: Path, message: str, *options: str) -> None:
+    """Start a repository if there is none, and commit everything that is there.
+
+    Options are those of `git add`: `--force` takes ignored files, too.
+    """
     if not (folder / ".git").exists():
         git("init", "--quiet", "--initial-branch", "main", cwd=folder)
-    git("add", "--all", cwd=folder)
+    git("add", "--all", *options, cwd=folder)
     git("commit", "--quiet", "--allow-empty", "--message", message, cwd=folder)
 
 
@@ -149,11 +152,7 @@ def snapshot_template(destination: Path, version: str = "v0.1.0") -> Path:
 
 def tag_template(folder: Path, version: str) -> None:
     """Commit the files of a template's repository, ignored ones too, and tag it."""
-    if not (folder / ".git").exists():
-        git("init", "--quiet", "--initial-branch", "main", cwd=folder)
-    git("add", "--all", "--force", cwd=folder)
-    # Right after a release, the working tree's template is the released one.
-    git("commit", "--quiet", "--allow-empty", "--message", version, cwd=folder)
+    commit_all(folder, version, "--force")
     git("tag", version, cwd=folder)
 
 
@@ -174,9 +173,15 @@ def render_template(
 
 
 def update_project(
-    project: Path, vcs_ref: str | None = None, unsafe: bool = False, **answers: Any
+    project: Path,
+    vcs_ref: str | None = None,
+    unsafe: bool = False,
+    skip_answered: bool = False,
+    **answers: Any,
 ) -> None:
     """Update a committed project as `copier update --defaults` does.
+
+    ``skip_answered`` adds `--skip-answered`, as updates by schedule and over many have.
 
     Raises:
         UnsafeTemplateError: if the update asks for trust, unless it is ``unsafe``.
@@ -189,6 +194,7 @@ def update_project(
         overwrite=True,
         quiet=True,
         unsafe=unsafe,
+        skip_answered=skip_answered,
     )
 
 

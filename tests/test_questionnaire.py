@@ -28,7 +28,7 @@ def stored_answers(folder: Path) -> dict[str, Any]:
 def update(project: Path, **answers: Any) -> None:
     """Commit everything and update without trust, keeping the other answers."""
     commit_all(project, "Before the update")
-    update_project(project, **answers)
+    update_project(project, skip_answered=True, **answers)
 
 
 def of_the_template(folder: Path) -> dict[str, bytes]:

@@ -83,9 +83,7 @@ def ready(tmp_path: Path) -> Path:
     text = page.read_text()
     (row,) = re.findall(r"(?m)^\| 0\.1\.0 \|.*\n", text)
     page.write_text(text.replace(row, row.replace("0.1.0", VERSION) + row))
-    git("init", "--quiet", "--initial-branch", "main", cwd=folder)
-    git("add", "--all", "--force", cwd=folder)
-    commit_all(folder, "Ready")
+    commit_all(folder, "Ready", "--force")
     note_tests(folder)
     return folder
 

@@ -26,7 +26,7 @@ from .openapi import describe, page
 from .payload_log import PayloadLog
 from .schema import ONLY, Output, reason_of, show
 from .settings import Settings
-from .versions import Variant, choose
+from .versions import Served, Variant, choose
 
 logger = logging.getLogger(__name__)
 PROBES = {"/ping", "/health", "/v2/health/live", "/v2/health/ready"}  # need no token
@@ -224,8 +224,7 @@ class Application:
         """Check a request for the version that answers it, and wait for its turn."""
         about, settings = request.scope["about"], self.settings
         key = request.headers.get(settings.split_by) or key or about["id"]
-        version = request.path_params.get("version")
-        served = choose(self._variants, settings, key, version)
+        served = self._served(request, key)
         about |= {"variant": served.variant, "version": served.version}
         schema = served.schema
         about["rows"] = rows = given.rows(settings.max_rows)
@@ -235,8 +234,7 @@ class Application:
         if extra:
             metrics.extra.inc(len(extra))
             if settings.strict:
-                reason = f"{show(min(extra))} is not in the signature."
-                raise HTTPException(400, reason)
+                raise HTTPException(400, f"{show(min(extra))} is not in the signature.")
         columns = schema.check(given.columns, rows, given.text)
         output = await self._wait(request, served.batcher.submit(columns, rows, params))
         names = {"request_id": about["id"], "split_key": key}
@@ -262,9 +260,9 @@ class Application:
             raise HTTPException(503, "Not ready.", {"retry-after": "1"})
         return answer({"name": self.settings.model_name, "ready": True})
 
-    def _served(self, request: Request) -> Any:
+    def _served(self, request: Request, key: str = "") -> Served:
         version = request.path_params.get("version")
-        return choose(self._variants, self.settings, "", version)
+        return choose(self._variants, self.settings, key, version)
 
     async def model(self, request: Request) -> Response:
         """Name the model's versions, inputs and outputs."""

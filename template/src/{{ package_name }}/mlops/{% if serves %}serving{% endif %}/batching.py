@@ -92,11 +92,8 @@ class Batcher:
         room = MAX_BATCH_ROWS
         while self._waiting:
             request = self._waiting[0]
-            if batch and not (
-                self.together
-                and request.rows <= room
-                and request.params == batch[0].params
-            ):
+            fits = self.together and request.rows <= room
+            if batch and not (fits and request.params == batch[0].params):
                 break
             self._waiting.popleft()
             if not request.answer.done():  # else its client went away
@@ -115,8 +112,7 @@ class Batcher:
                 return self._answers(batch[:half]) + self._answers(batch[half:])
             logger.warning("The model failed on a request", exc_info=True)
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            reason = f"The model can't answer these rows: {reason}"
-            return [HTTPException(400, reason)]
+            return [HTTPException(400, f"The model can't answer these rows: {reason}")]
 
     def _share(self, batch: list[Waiting]) -> list[Output]:
         merged = zip(*(request.columns for request in batch), strict=True)

@@ -121,8 +121,7 @@ def work(settings: Settings, listener: socket.socket) -> None:
     """Serve as one of several processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor gets it, too
     if failure := serve_alone(settings, listener):
-        print(failure, file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        sys.exit(str(failure))  # printed as an error; the status is 1
 
 
 def supervise(settings: Settings, listener: socket.socket) -> str | None:

@@ -188,8 +188,7 @@ class Variant:
                 return
             uri = f"models:/{self._model}/{version}"
         if version or not self._alias:
-            asked = (uri, self.name, version, self._settings)
-            new = await asyncio.to_thread(load, *asked)
+            new = await asyncio.to_thread(load, uri, self.name, version, self._settings)
         self.served = new
         for served, value in ((old, 0), (new, 1)):
             if served:
