@@ -200,12 +200,36 @@ def test_another_python_starts_with_a_champion_of_its_own_as_the_page_says(
 
 
 @pytest.mark.run
-def test_a_version_of_another_python_would_not_answer(
-    worked_project: Callable[..., Project], tmp_path: Path
+@pytest.mark.parametrize(
+    "command",
+    ["run --pipelines batch_inference", "model serve", "run --pipelines evaluation"],
+)
+def test_a_version_of_another_python_is_refused_in_one_sentence(
+    on_another_python: Project, command: str
 ) -> None:
     """Why the page names another registered model."""
-    project = worked_project().copy(tmp_path)
+    asked = on_another_python.run("kedro", *command.split(), check=False)
+    printed = " ".join((asked.stdout + asked.stderr).split())
+    assert asked.returncode == 1, printed
+    assert "was logged under Python 3.11" in printed
+    assert "Traceback" not in printed
+
+
+def test_another_python_would_not_run_its_code(on_another_python: Project) -> None:
+    """Why it is refused before it is loaded: it may well end the process."""
+    code = "import mlflow; m = mlflow.pyfunc.load_model('models:/mortgage_approval/1');"
+    code += "print(m.predict(m.input_example))"
+    store = on_another_python.path / "mlflow.db"
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
+    assert on_another_python.run("python", "-c", code, check=False, env=env).returncode
+
+
+@pytest.fixture(scope="module")
+def on_another_python(
+    worked_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """A project whose champion was logged under the Python of before."""
+    project = worked_project().copy(tmp_path_factory.mktemp("another"))
     shutil.rmtree(project.path / ".venv")
     project.run("uv", "sync", "--quiet", "--python", "3.12", timeout=600)
-    asked = project.run("kedro", "run", "--pipelines", "batch_inference", check=False)
-    assert asked.returncode != 0
+    return project

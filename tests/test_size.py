@@ -23,7 +23,7 @@ PARTS = {
 CODE_AT_MOST = {
     "core": 400,
     "lineage": 998,
-    "migration": 160,
+    "migration": 177,
     "promotion": 1203,
     "retention": 692,
     "serving": 1114,

@@ -7,9 +7,9 @@ from typing import Any
 import mlflow
 from kedro.io import AbstractDataset, DatasetError
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import load_model
 
 from .errors import BlueprintError
+from .migration.schema import load_logged
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RegisteredModelDataset(AbstractDataset[Any, RegisteredModel]):
         version = version_of(self.name, self.alias)
         if version is None:
             raise BlueprintError(no_alias(self.name, self.alias))
-        model = load_model(f"models:/{self.name}/{version}")
+        model = load_logged(f"models:/{self.name}/{version}")
         return RegisteredModel(version, model.predict)
 
     def save(self, data: Any) -> None:

@@ -1,5 +1,6 @@
-"""Which schema a database has, and which one the installed MLflow works with."""
+"""What the installed MLflow and Python work with: databases, and logged models."""
 
+import platform
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from ..errors import BlueprintError
 
@@ -107,3 +109,22 @@ def require_current_schema(uri: str) -> None:
             f"{path} was written by an older MLflow than the installed "
             f"{version('mlflow')}: `kedro model migrate` backs it up and migrates it."
         )
+
+
+def load_logged(uri: str) -> Any:
+    """Load a model, unless it is a pipeline that another Python logged.
+
+    It holds its code as that Python's bytecode, on which this one fails or crashes.
+    """
+    from mlflow.models import Model
+    from mlflow.pyfunc import load_model
+
+    flavor = Model.load(uri).flavors.get("python_function", {})
+    theirs, ours = flavor.get("python_version", ""), platform.python_version()
+    differ = theirs.split(".")[:2] != ours.split(".")[:2]
+    if differ and "python_model" in flavor:
+        raise BlueprintError(
+            f"{uri} was logged under Python {theirs}, and Python {ours} can't run its "
+            f"code: use it under {theirs}, or train a new version here."
+        )
+    return load_model(uri)

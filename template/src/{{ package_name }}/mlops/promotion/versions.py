@@ -12,6 +12,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
 from ..errors import BlueprintError
+from ..migration.schema import load_logged
 from ..registry import no_alias, version_of
 from .records import version_at
 
@@ -75,7 +76,7 @@ def load(name: str, version: str) -> Contender:
             f"Version {version} does not say which rows it was fitted on: its run has "
             f"no {SEEN}, so it can't be judged; train it again."
         ) from error
-    model = mlflow.pyfunc.load_model(f"models:/{name}/{version}")
+    model = load_logged(f"models:/{name}/{version}")
     features = {
         column.name: "category" if column.type.name == "string" else "number"
         for column in model.metadata.get_input_schema().inputs
@@ -94,5 +95,4 @@ def log_training_rows(run_id: str, labels: pd.DataFrame) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, Path(SEEN).name)
         np.save(file, np.sort(fingerprints(labels.index[~labels["held_out"]])))
-        parent = Path(SEEN).parent.as_posix()
-        mlflow.MlflowClient().log_artifact(run_id, str(file), parent)
+        mlflow.MlflowClient().log_artifact(run_id, str(file), Path(SEEN).parts[0])

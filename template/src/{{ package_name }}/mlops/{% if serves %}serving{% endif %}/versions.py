@@ -10,12 +10,12 @@ from itertools import pairwise
 from typing import Any
 
 import cloudpickle
-import mlflow
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from ..migration.schema import load_logged
 from ..registry import version_of
 from . import metrics
 from .batching import Batcher, Predict
@@ -40,7 +40,7 @@ class Served:
 
 def load(uri: str, variant: str, version: str | None, settings: Settings) -> Served:
     """Load and warm a model; log what it can't be served with, and why."""
-    model: Any = mlflow.pyfunc.load_model(uri)
+    model: Any = load_logged(uri)
     schema = Schema(model.metadata)
     version = str(version or model.model_id or model.metadata.model_uuid)
     rows = mixed_rows(model, schema)
@@ -115,7 +115,7 @@ def compile_equal(model: Any, uri: str, schema: Schema, rows: list[Values]) -> C
     after = {name: digest(one) for name, one in compiled.artifacts.items()}
     if changed := {name for name in after if after[name] != before[name]}:
         logger.warning("Nodes change %s: every prediction copies them.", changed)
-        return compile_pipeline(mlflow.pyfunc.load_model(uri), changed)
+        return compile_pipeline(load_logged(uri), changed)
     return compiled
 
 
