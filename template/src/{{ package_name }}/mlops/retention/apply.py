@@ -16,7 +16,7 @@ from .rules import MARK, PRUNED, Item, protections
 from .schema import first_match
 
 BATCH = 100  # is done after one look at versions and aliases
-LOOKS = 10  # at all that is there, while as many items are done
+LOOKS = 5  # at all that is there, while as many items are done
 
 
 def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
