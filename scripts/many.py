@@ -188,7 +188,8 @@ def show(found: list[Checkout]) -> str:
     ]
     counts = Counter(each.state for each in found)
     total = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    return "\n".join([*map(str.rstrip, lines), "", f"{len(found)} checkouts: {total}."])
+    these = "1 checkout" if len(found) == 1 else f"{len(found)} checkouts"
+    return "\n".join([*map(str.rstrip, lines), "", f"{these}: {total}."])
 
 
 if __name__ == "__main__":
