@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -321,7 +322,7 @@ def test_a_wrong_tensor_is_refused_with_its_column(
 
 
 def test_an_answer_is_labelled_and_logged_under_the_clients_id(
-    url: str, rows: list[dict[str, Any]]
+    project: Project, url: str, rows: list[dict[str, Any]]
 ) -> None:
     body = {"instances": rows[:1]}
     answer = ask(url, "/invocations", body, X_Request_Id="mine-1")
@@ -330,6 +331,26 @@ def test_an_answer_is_labelled_and_logged_under_the_clients_id(
     assert answer.headers["X-Model-Variant"] == "champion"
     hostile = ask(url, "/invocations", body, X_Request_Id='a"} {')
     assert len(hostile.headers["X-Request-Id"]) == 32
+    ask(url, "/ping", X_Request_Id="probe")
+    ask(url, "/metrics", X_Request_Id="last")
+    logged = {line["id"]: line for line in logged_until(project, "last")}
+    mine = {name: logged["mine-1"][name] for name in ("status", "rows", "version")}
+    assert mine == {"status": 200, "rows": 1, "version": "1"}
+    assert logged["mine-1"]["ms"] > 0
+    assert "probe" not in logged
+
+
+def logged_until(project: Project, last: str) -> list[dict[str, Any]]:
+    """Return what the running server has logged, once the last one is there."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        text = "".join(log.read_text() for log in project.path.glob("server-*.log"))
+        lines = [line for line in text.splitlines() if re.match(r"{.*}$", line)]
+        found = [json.loads(line) for line in lines]
+        if any(line["id"] == last for line in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"No request {last} is logged:\n{text}")
 
 
 def test_an_extra_column_is_ignored_and_counted(

@@ -29,7 +29,8 @@ from .settings import Settings
 from .versions import Served, Variant, choose
 
 logger = logging.getLogger(__name__)
-PROBES = {"/ping", "/health", "/v2/health/live", "/v2/health/ready"}  # need no token
+# Need no token, and are not logged.
+PROBES = {"/ping", "/health", "/v2/health/live", "/v2/health/ready"}
 REFUSED = (HTTPException, ValidationError, ClientDisconnect, Exception)
 UNANSWERED = 499  # in the log: the client went away first
 PATIENCE_SECONDS = 0.1  # between two looks whether the client is still there
@@ -172,7 +173,8 @@ class Application:
             route = getattr(scope.get("endpoint"), "__name__", "")
             labels = (route, about["status"], about["variant"])
             metrics.requests.labels(*labels).observe(seconds)
-            self._lines.append(json.dumps(about | {"ms": round(seconds * 1e3, 2)}))
+            if scope["path"] not in PROBES:  # a cluster asks every few seconds
+                self._lines.append(json.dumps(about | {"ms": round(seconds * 1e3, 2)}))
 
     def write_lines(self) -> None:
         """Write the lines of a moment at once: a line costs more than its request."""

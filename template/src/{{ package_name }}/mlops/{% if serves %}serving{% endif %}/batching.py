@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from time import perf_counter
 from typing import Any
 
@@ -125,8 +125,5 @@ class Batcher:
             self.together = False
             logger.warning("The model drops or moves rows: no batch is shared any more")
             raise ValueError("the answers do not belong to the rows")
-        parts, start = [], 0
-        for request in batch:
-            parts.append(output.part(start, start + request.rows))
-            start += request.rows
-        return parts
+        stops = accumulate(request.rows for request in batch)
+        return [output.part(s - r.rows, s) for r, s in zip(batch, stops, strict=True)]
