@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.run
 Render = Callable[..., Path]
 Files = dict[str, str]
 OURS = "# ours, with lightgbm"
+CONFLICT = re.compile(r"(?ms)^<<<<<<< .*?\n(.*?)^=======\n(.*?)^>>>>>>> .*?\n")
 SERVER = "src/mortgage_approval/mlops/serving/app.py"
 
 
@@ -234,8 +236,9 @@ def assert_nothing_is_lost(project: Path, gone: Iterable[str]) -> None:
     before = listed(project, "grep", "--name-only", "lightgbm", "HEAD")
     edited = {line.partition(":")[2] for line in before}
     assert deleted(project) == set(gone), "Other files went than the feature's own."
-    # The team's dependency stands beside those of the server, which go: git asks.
-    assert conflicts(project) <= {"pyproject.toml"}
+    # The team's dependency stands beside those of the server, which go, and its line
+    # beside the first of the licence, which is another one's: git asks.
+    assert conflicts(project) <= {"pyproject.toml", "LICENSE"}
     kept = {n for n, text in texts_of(project).items() if "lightgbm" in text}
     assert edited - kept == set(gone), "An edit was lost."
     for name in gone:
@@ -245,18 +248,17 @@ def assert_nothing_is_lost(project: Path, gone: Iterable[str]) -> None:
 
 
 def settle(project: Path) -> None:
-    """Resolve the conflict in pyproject.toml: the team's line stays."""
-    if conflicts(project):
-        file = project / "pyproject.toml"
-        lines = file.read_text("utf-8").splitlines(keepends=True)
-        start, middle, end = (
-            next(i for i, line in enumerate(lines) if line.startswith(sign))
-            for sign in ("<<<<<<<", "=======", ">>>>>>>")
-        )
-        team = [line for line in lines[start:middle] if "lightgbm" in line]
-        theirs = [ln for ln in lines[middle + 1 : end] if "lightgbm" not in ln]
-        lines[start : end + 1] = [*theirs, *team]
-        file.write_text("".join(lines), "utf-8")
+    """Resolve the conflicts: the team's lines stay, and else what the template has."""
+    for name in conflicts(project):
+        text = (project / name).read_text("utf-8")
+        (project / name).write_text(CONFLICT.sub(keep_both, text), "utf-8")
+
+
+def keep_both(conflict: re.Match[str]) -> str:
+    """Return a conflict's lines of the template, and after them the team's."""
+    ours, theirs = (side.splitlines(keepends=True) for side in conflict.groups())
+    team = [line for line in ours if "lightgbm" in line]
+    return "".join([*(line for line in theirs if "lightgbm" not in line), *team])
 
 
 def without_ours(text: str) -> str:
