@@ -9,7 +9,6 @@ from kedro.io import AbstractDataset, DatasetError
 from mlflow.exceptions import MlflowException
 
 from .errors import BlueprintError
-from .migration.schema import load_logged
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class RegisteredModelDataset(AbstractDataset[Any, RegisteredModel]):
 
     def load(self) -> RegisteredModel:
         """Return the version that the alias points at now."""
+        from .migration.schema import load_logged
+
         version = version_of(self.name, self.alias)
         if version is None:
             raise BlueprintError(no_alias(self.name, self.alias))

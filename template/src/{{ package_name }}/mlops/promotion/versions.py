@@ -12,7 +12,6 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
 from ..errors import BlueprintError
-from ..migration.schema import load_logged
 from ..registry import no_alias, version_of
 from .records import version_at
 
@@ -68,6 +67,8 @@ def candidate_of(name: str) -> str:
 
 def load(name: str, version: str) -> Contender:
     """Load a version, and what it was fitted on."""
+    from ..migration.schema import load_logged
+
     run_id = version_at(name, version).run_id
     try:
         file = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{SEEN}")
