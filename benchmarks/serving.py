@@ -182,6 +182,7 @@ def measure(project, command, environment, port, bodies, seconds, found) -> None
         finally:
             os.killpg(server.pid, 15)
             server.wait()
+            wait_until_gone(port)
 
 
 def wait_until_ready(port: int, server: subprocess.Popen) -> None:
@@ -193,6 +194,15 @@ def wait_until_ready(port: int, server: subprocess.Popen) -> None:
         except OSError:
             time.sleep(0.05)
     raise SystemExit("A server ended before it was ready.")
+
+
+def wait_until_gone(port: int) -> None:
+    """Wait until nobody listens: MLflow's workers outlive the command a little."""
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.05)
 
 
 def run_load(project, port, clients, seconds, bodies) -> dict:

@@ -7,11 +7,30 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
 
 from . import support
 from .retention_support import load_retention
 from .support import Project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Compile equal texts once; Copier compiles all of a template for every folder."""
+    known: dict[tuple[Any, ...], Any] = {}
+    compile_anew = jinja2.Environment.compile
+
+    def compile_once(self: jinja2.Environment, source: Any, *args: Any) -> Any:
+        how = (*sorted(self.extensions), self.keep_trailing_newline, self.trim_blocks)
+        key = (source, *args, *how)
+        if key not in known:
+            known[key] = compile_anew(self, source, *args)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", compile_once)
+        yield
 
 
 @pytest.fixture(scope="session")
