@@ -215,6 +215,8 @@ def test_a_teams_own_style_is_paired_traced_pruned_and_served(
     (answer,) = ask(project, [{"tenure": 59, "calls": 8}])
     assert answer["risk"] > 0.9
     assert project.run("kedro", "greet").stdout == "Hello from the churn team.\n"
+    again = project.run("kedro", "model", "reproduce", "1", "--json", timeout=900)
+    assert json.loads(again.stdout)["differing"] == []
     journal = (project.path / "data/08_reporting/journal.txt").read_text("utf-8")
     assert journal.split() == ["split", "risk.fit", "split", "split", "risk.fit"]
     kept = {found["run"]["run_id"], customers["written_by"]["run_id"]}

@@ -14,11 +14,10 @@ from omegaconf import OmegaConf
 
 from ..errors import BlueprintError
 from ..masking import MASK
+from ..packaging import distribution
 from .provenance import call, git
 from .store import Record, outside_inputs, read_records
 from .trace import Trail, state_of
-
-PACKAGE = __name__.partition(".")[0]
 
 
 @dataclass
@@ -85,7 +84,7 @@ class Again:
         }
         self.link_data(outside)
         versions = records[0]["packages"] | self.changes.packages
-        versions.pop(PACKAGE.replace("_", "-"), None)
+        versions.pop(distribution().lower().replace("_", "-"), None)
         pins = [f"{name}=={version}" for name, version in versions.items()]
         self.requirements.write_text("\n".join(pins))
         self.env["UV_PYTHON"] = records[0]["python"]
