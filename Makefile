@@ -44,7 +44,8 @@ test-all: .venv/ready ## Test everything, the whole matrices included
 .PHONY: test-fast
 test-fast: .venv/ready ## Test what is rendered and one worked project (up to 3 minutes)
 	@echo "Testing: all variants are rendered, the default project is run."
-	.venv/bin/pytest -m "not run and not full" $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory --jobs=2 test-core test-features \
+	  PYTEST_ARGS='-m "not run and not full" $(PYTEST_ARGS)'
 
 .PHONY: bench
 bench: .venv/ready ## Measure beside what users would pick instead (BENCH_ARGS="--rounds 3")

@@ -20,6 +20,8 @@ from . import adopted, support
 from .support import ROOT, Process, Project, commit_all, git, run
 from .tutorial import read_blocks, reader
 
+pytestmark = pytest.mark.run
+
 Render = Callable[..., Path]
 # Otherwise Kedro's telemetry tries to reach its server.
 QUIET = {"DO_NOT_TRACK": "true"}
@@ -192,7 +194,6 @@ def runs(project: Project) -> set[str]:
     return set(project.ask(script).split())
 
 
-@pytest.mark.run
 def test_adopting_changes_no_file_and_commits_nothing(churn: Adopted) -> None:
     assert churn.after == churn.before
     assert churn.added == churn.report["added"]
@@ -202,7 +203,6 @@ def test_adopting_changes_no_file_and_commits_nothing(churn: Adopted) -> None:
     assert kept <= churn.before.keys()
 
 
-@pytest.mark.run
 def test_a_teams_own_style_is_paired_traced_pruned_and_served(
     churn_paired: Adopted,
 ) -> None:
@@ -227,7 +227,6 @@ def test_a_teams_own_style_is_paired_traced_pruned_and_served(
     assert project.run("pytest", "-q").stdout.splitlines()[-1].startswith("1 passed")
 
 
-@pytest.mark.run
 def test_a_project_with_kedro_mlflow_keeps_its_store_and_its_pair(
     pricing_paired: Adopted,
 ) -> None:
@@ -246,7 +245,6 @@ def test_a_project_with_kedro_mlflow_keeps_its_store_and_its_pair(
     assert project.run("kedro", "prune", "check").returncode == 0
 
 
-@pytest.mark.run
 def test_the_output_of_kedro_new_runs_before_and_after_the_lines(
     template: Path, base: Path, shared: Path, tmp_path: Path
 ) -> None:
@@ -277,7 +275,6 @@ def test_the_output_of_kedro_new_runs_before_and_after_the_lines(
     assert {"pyproject.toml", "requirements.txt"} <= {*others}
 
 
-@pytest.mark.run
 def test_once_the_lines_are_there_nothing_is_left_to_add(
     churn_paired: Adopted, template: Path
 ) -> None:

@@ -22,6 +22,8 @@ from .test_questionnaire import stored_answers
 from .test_switching import conflicts, deleted
 from .tutorial import follow_in, read_section
 
+pytestmark = pytest.mark.run
+
 PAGE = (ROOT / "docs" / "major-upgrades.md").read_text("utf-8")
 SOURCES = "src/mortgage_approval"
 OLD, NEW = f"{SOURCES}/progress.py", f"{SOURCES}/reporting.py"
@@ -180,7 +182,6 @@ def test_a_migration_without_a_version_would_make_every_update_unsafe(
 # Kedro and Python ---------------------------------------------------------------------
 
 
-@pytest.mark.run
 def test_kedro_is_upgraded_as_the_page_says(
     worked_project: Callable[..., Project], tmp_path: Path
 ) -> None:
@@ -189,7 +190,6 @@ def test_kedro_is_upgraded_as_the_page_says(
     assert "| champion | challenger |" in " ".join(printed.split())
 
 
-@pytest.mark.run
 def test_another_python_starts_with_a_champion_of_its_own_as_the_page_says(
     worked_project: Callable[..., Project], tmp_path: Path
 ) -> None:
@@ -199,7 +199,6 @@ def test_another_python_starts_with_a_champion_of_its_own_as_the_page_says(
     assert "| 1 | champion |" in " ".join(printed.split())
 
 
-@pytest.mark.run
 @pytest.mark.parametrize(
     "command",
     ["run --pipelines batch_inference", "model serve", "run --pipelines evaluation"],

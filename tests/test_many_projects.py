@@ -13,6 +13,8 @@ from .edits import replace
 from .support import ROOT, Process, commit_all, environment, git, render_template, run
 from .tutorial import read_blocks, shows
 
+pytestmark = pytest.mark.run
+
 PAGE = ROOT / "docs" / "many-projects.md"
 RULES = "conf/base/artifacts.yml"
 GUARD = "src/mortgage_approval/mlops/guard.py"
