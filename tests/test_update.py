@@ -24,6 +24,8 @@ from .promise import broken, update
 from .support import Project, git
 from .tutorial import read_section
 
+pytestmark = pytest.mark.run
+
 PROFILES: dict[str, dict[str, Any]] = {
     "essentials": {"profile": "essentials", "ci": "azure"},
     "production": {},
@@ -103,7 +105,6 @@ def test_a_line_that_both_sides_changed_is_a_conflict_that_ci_sees(
     assert check_conflicts(python, done.folder).returncode == 0
 
 
-@pytest.mark.run
 @pytest.mark.parametrize(("release", "profile", "edit"), WORKING)
 def test_an_updated_project_trains_and_passes_its_own_tests(
     history: Path, tmp_path: Path, release: str, profile: str, edit: str
