@@ -198,11 +198,13 @@ def wait_until_ready(port: int, server: subprocess.Popen) -> None:
 
 def wait_until_gone(port: int) -> None:
     """Wait until nobody listens: MLflow's workers outlive the command a little."""
-    while True:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return
         time.sleep(0.05)
+    raise SystemExit(f"A server that was stopped still listens on {port}.")
 
 
 def run_load(project, port, clients, seconds, bodies) -> dict:
