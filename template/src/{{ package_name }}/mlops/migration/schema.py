@@ -111,8 +111,8 @@ def require_current_schema(uri: str) -> None:
         )
 
 
-def load_logged(uri: str) -> Any:
-    """Load a model, unless it is a pipeline that another Python logged.
+def load_logged(uri: str, **options: Any) -> Any:
+    """Load a model as MLflow does, unless it is a pipeline that another Python logged.
 
     It holds its code as that Python's bytecode, on which this one fails or crashes.
     """
@@ -127,4 +127,4 @@ def load_logged(uri: str) -> Any:
             f"{uri} was logged under Python {theirs}, and Python {ours} can't run its "
             f"code: use it under {theirs}, or train a new version here."
         )
-    return load_model(uri)
+    return load_model(uri, **options)

@@ -1,6 +1,7 @@
 """The application: routes, limits, sign-in, labels and the access log."""
 
 import asyncio
+import gc
 import hmac
 import json
 import logging
@@ -118,17 +119,20 @@ class Application:
 
     async def _run(self) -> None:
         """Load the models while the server already says that it is not ready."""
+        gc.disable()
         try:
             for variant in self._variants:
                 await variant.refresh()
         except Exception as error:
             self.failure = error
             return
+        # What was loaded stays: no collection looks through it, and holds requests up.
+        gc.freeze()
+        gc.enable()
         self.loaded, given = True, self.settings
         address = f"http://{given.host}:{given.port}"
         self._lines.append(f"Serving {given.model_uri} at {address}")
-        follow = [variant.follow() for variant in self._variants]
-        await asyncio.gather(self._payloads.run(), *follow)
+        await asyncio.gather(self._payloads.run(), *map(Variant.follow, self._variants))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request, labelled and logged; or take part in start and stop."""

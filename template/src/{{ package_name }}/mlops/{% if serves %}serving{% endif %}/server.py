@@ -81,7 +81,6 @@ def serve(settings: Settings) -> None:
     # Inherited: the end of an answer does not wait until its start is acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
     print(f"Loading {settings.model_uri}", flush=True)  # noqa: T201
-    failure: object
     if settings.workers == 1:
         failure = serve_alone(settings, listener)
     else:
@@ -93,7 +92,7 @@ def serve(settings: Settings) -> None:
         raise BlueprintError(f"{settings.model_uri} can't be served: {failure}")
 
 
-def serve_alone(settings: Settings, listener: socket.socket) -> BaseException | None:
+def serve_alone(settings: Settings, listener: socket.socket) -> object:
     """Serve until a signal comes; return why the model could not be loaded, if so."""
     from .app import Application
 
