@@ -20,11 +20,14 @@ WHOLE_PROCESS, WARM, GROWTH = 1.15, 1.3, 0.01
 
 IN_PROCESS = """
 import json, logging, sys, time
+from importlib.metadata import entry_points
 from pathlib import Path
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+for plugin in entry_points(group="kedro.init"):
+    plugin.load()()  # as Kedro's commands do
 bootstrap_project(Path.cwd())
 logging.disable()
 job = json.loads(sys.argv[1])

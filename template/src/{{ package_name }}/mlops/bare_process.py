@@ -20,7 +20,8 @@ def main() -> None:
     if not (job := sys.stdin.readline()):
         return
     model_path, result_path = json.loads(job)
-    model = mlflow.pyfunc.load_model(model_path)
+    # To look for packages of other versions takes longer than to load the model.
+    model = mlflow.pyfunc.load_model(model_path, suppress_warnings=True)
     answer = model.predict(model.input_example)
     Path(result_path).write_text(json.dumps(answer.to_dict(orient="list")))
     gc.freeze()

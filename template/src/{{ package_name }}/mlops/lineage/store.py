@@ -15,7 +15,7 @@ FILE = "lineage.json"
 CONTEXT, WRITER = "mlflow.data.context", "blueprint.writer"
 MLFLOW_TYPES = {"i": "long", "u": "long", "f": "double", "b": "boolean"}
 MOST_DATASETS = 1000  # that MLflow takes at once
-MOST_RUNS = 50  # that are looked through for the one that wrote a data set
+LOOKED_AT = (5, 50)  # runs, for the one that wrote a data set: mostly the latest knows
 
 Record = dict[str, Any]
 
@@ -94,22 +94,22 @@ def find_writers(client: Any, run: Any, inputs: dict[str, Record]) -> None:
     The last run that had them in hand either wrote them or knows who did.
     """
     wanted = {short(facts): facts for facts in inputs.values() if facts.get("digest")}
-    if not wanted:
-        return
-    digests = ", ".join(f"'{digest}'" for digest in wanted)
-    for other in client.search_runs(
-        [run.experiment_id],
-        f"dataset.digest IN ({digests})",
-        order_by=["attributes.start_time DESC"],
-        max_results=MOST_RUNS,
-    ):
-        for found in other.inputs.dataset_inputs:
-            tags = {tag.key: tag.value for tag in found.tags}
-            wrote = tags.get(CONTEXT) == "output"
-            writer = other.info.run_id if wrote else tags.get(WRITER)
-            facts = wanted.pop(found.dataset.digest, {})
-            if writer and writer != run.run_id:
-                facts["writer"] = writer
+    for most in LOOKED_AT:
+        if not wanted:
+            return
+        for other in client.search_runs(
+            [run.experiment_id],
+            f"dataset.digest IN ({', '.join(map(repr, wanted))})",
+            order_by=["attributes.start_time DESC"],
+            max_results=most,
+        ):
+            for found in other.inputs.dataset_inputs:
+                tags = {tag.key: tag.value for tag in found.tags}
+                wrote = tags.get(CONTEXT) == "output"
+                writer = other.info.run_id if wrote else tags.get(WRITER)
+                facts = wanted.pop(found.dataset.digest, {})
+                if writer and writer != run.run_id:
+                    facts["writer"] = writer
 
 
 def short(facts: Record) -> str:
