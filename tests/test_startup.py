@@ -1,4 +1,4 @@
-"""What `kedro --help` imports: nothing that a bare kedro-mlflow project does not."""
+"""What a start costs: `kedro --help` imports nothing that a bare project does not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +21,19 @@ try:
 except SystemExit:
     pass
 print("MODULES", *sys.modules)
+"""
+GARBAGE_COLLECTION = """
+import gc
+from importlib.metadata import entry_points
+from pathlib import Path
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+for plugin in entry_points(group="kedro.init"):
+    plugin.load()()
+bootstrap_project(Path.cwd())
+at_start = gc.get_threshold()[0], gc.get_freeze_count()
+KedroSession.create().load_context()
+print(*at_start, gc.get_threshold()[0], gc.get_freeze_count())
 """
 
 
@@ -65,3 +78,11 @@ def test_a_heavy_import_in_the_commands_would_be_noticed(
         assert "sklearn" in imported_by_help(project) - bare_modules
     finally:
         commands.write_text(text)
+
+
+def test_garbage_is_not_looked_for_among_what_a_start_imports(project: Project) -> None:
+    output = project.run("python", "-c", GARBAGE_COLLECTION).stdout
+    new_at_start, kept_at_start, new, kept = map(int, output.splitlines()[-1].split())
+    assert new_at_start >= 1_000_000, "Garbage is looked for among imports."
+    assert new <= 50_000, "Garbage piles up in a process that runs pipelines."
+    assert kept - kept_at_start > 100_000, "Every collection looks through the modules."

@@ -10,6 +10,7 @@ from .mlops.lineage.hook import LineageHooks
 from .mlops.packaging import PackagingHooks
 from .mlops.promotion.hooks import PromotionHooks
 from .mlops.tracking import TrackingHooks
+from .start_up import StartUpHooks
 
 HOOKS: tuple[Any, ...] = (
     LineageHooks(),
@@ -17,4 +18,5 @@ HOOKS: tuple[Any, ...] = (
     PackagingHooks(),
     PromotionHooks(),
     GuardHooks(),
+    StartUpHooks(),
 )

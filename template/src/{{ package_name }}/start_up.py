@@ -4,7 +4,10 @@ import atexit
 import gc
 import logging
 
-NEW_OBJECTS = 20_000
+from kedro.framework.hooks import hook_impl
+
+# After so many, garbage is looked for: while modules are imported, and from then on.
+NEW_OBJECTS_AT_START, NEW_OBJECTS = 1_000_000, 20_000
 # What Kedro and MLflow warn of on every run, whatever the project does.
 KNOWN_WARNINGS = (
     "register_new_resolver()",  # OmegaConf, of Kedro's configuration loader
@@ -19,10 +22,20 @@ def collect_garbage_less() -> None:
 
     Imports make a million objects, and all of them stay.
     """
-    gc.set_threshold(NEW_OBJECTS)
+    gc.set_threshold(NEW_OBJECTS_AT_START)
     # What is frozen is not looked through any more.
     atexit.register(gc.freeze)
     atexit.register(gc.collect)
+
+
+class StartUpHooks:
+    """Ends the start: what was made so far stays, and is never looked through."""
+
+    @hook_impl
+    def after_context_created(self) -> None:
+        """Look for garbage as often as a run needs."""
+        gc.freeze()
+        gc.set_threshold(NEW_OBJECTS)
 
 
 def ignore_known_warnings() -> None:
