@@ -27,9 +27,8 @@ class Raise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Raises every value to a power that its code holds."""
 
     def fit(self, rows: Any, target: Any = None) -> "Raise":
-        """Learn names only."""
+        """Learn how many columns there are."""
         self.n_features_in_ = rows.shape[1]
-        self.feature_names_in_ = rows.columns.to_numpy()
         return self
 
     def transform(self, rows: Any) -> Any:
