@@ -97,19 +97,19 @@ def find_writers(client: Any, run: Any, inputs: dict[str, Record]) -> None:
     for most in LOOKED_AT:
         if not wanted:
             return
-        for other in client.search_runs(
+        runs = client.search_runs(
             [run.experiment_id],
             f"dataset.digest IN ({', '.join(map(repr, wanted))})",
             order_by=["attributes.start_time DESC"],
             max_results=most,
-        ):
-            for found in other.inputs.dataset_inputs:
-                tags = {tag.key: tag.value for tag in found.tags}
-                wrote = tags.get(CONTEXT) == "output"
-                writer = other.info.run_id if wrote else tags.get(WRITER)
-                facts = wanted.pop(found.dataset.digest, {})
-                if writer and writer != run.run_id:
-                    facts["writer"] = writer
+        )
+        for other, found in ((r, f) for r in runs for f in r.inputs.dataset_inputs):
+            tags = {tag.key: tag.value for tag in found.tags}
+            wrote = tags.get(CONTEXT) == "output"
+            writer = other.info.run_id if wrote else tags.get(WRITER)
+            facts = wanted.pop(found.dataset.digest, {})
+            if writer and writer != run.run_id:
+                facts["writer"] = writer
 
 
 def short(facts: Record) -> str:

@@ -26,18 +26,18 @@ SO_ATTACH_FILTER = 26  # see socket(7); Python has no name for it
 class Server(uvicorn.Server):
     """One process: an application, and the order in which it stops."""
 
-    application: Any
-
     async def on_tick(self, counter: int) -> bool:
         """Write what was logged; also stop when the model can't be loaded."""
-        self.application.write_lines()
-        return self.application.failure is not None or await super().on_tick(counter)
+        application: Any = self.config.app
+        application.write_lines()
+        return application.failure is not None or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Say so first, accept no more, answer what was accepted, then close."""
-        self.application.stopping = True
-        if self.application.failure is None:
-            await asyncio.sleep(self.application.settings.drain_seconds)
+        application: Any = self.config.app
+        application.stopping = True
+        if application.failure is None:
+            await asyncio.sleep(application.settings.drain_seconds)
             for listener in sockets or []:
                 drop_new_connections(listener)
             await asyncio.sleep(LINGER_SECONDS)
@@ -110,9 +110,7 @@ def serve_alone(settings: Settings, listener: socket.socket) -> object:
         server_header=False,
         timeout_graceful_shutdown=int(settings.timeout) + 1,
     )
-    server = Server(config)
-    server.application = application
-    server.run([listener])
+    Server(config).run([listener])
     return application.failure
 
 

@@ -6,7 +6,7 @@ import io
 import logging
 import random
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 import cloudpickle
@@ -89,9 +89,10 @@ def mixed_rows(model: Any, schema: Schema) -> list[Values]:
             return draw.uniform(one, other)
         return one
 
-    tried = (tuple(map(value, range(len(found)))) for _ in range(10 * DISTINCT))
-    rows = list(dict.fromkeys(tried))[:DISTINCT]
-    rows += draw.choices(rows, k=TWICE)
+    distinct: dict[tuple[Any, ...], None] = {}
+    for _ in takewhile(lambda _: len(distinct) < DISTINCT, range(50 * DISTINCT)):
+        distinct[tuple(map(value, range(len(found))))] = None
+    rows = [*distinct, *draw.choices([*distinct], k=TWICE)]
     draw.shuffle(rows)
     return [list(values) for values in zip(*rows, strict=True)]
 
