@@ -48,7 +48,7 @@ import pickle, sys
 import cloudpickle
 with open(sys.argv[1], "rb") as file:
     preprocessor = pickle.load(file)
-scaler = preprocessor.named_transformers_["number"]
+scaler = preprocessor["number"]
 scaler.mean_ = scaler.mean_ + scaler.scale_
 with open(sys.argv[1], "wb") as file:
     cloudpickle.dump(preprocessor, file)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ..data_processing.columns import Columns
@@ -12,24 +12,27 @@ from .estimator import Estimator
 
 def fit_preprocessor(
     instances: pd.DataFrame, labels: pd.DataFrame, columns: Columns
-) -> ColumnTransformer:
-    """Fit scaling and one-hot encoding on the training rows."""
+) -> dict[str, Any]:
+    """Fit scaling of numbers and one-hot encoding of the rest on the training rows.
+
+    Returns:
+        Fitted transformers of scikit-learn by kind of column; each knows its columns.
+        In a ColumnTransformer, a single row would take half as long again.
+    """
+    training = instances[~labels["held_out"]]
     numbers = [name for name, kind in columns.features.items() if kind == "number"]
     categories = [name for name in columns.features if name not in numbers]
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    preprocessor = ColumnTransformer(
-        [("number", StandardScaler(), numbers), ("category", encoder, categories)],
-        verbose_feature_names_out=False,
-    )
-    return preprocessor.fit(instances[~labels["held_out"]])
+    parts = (("number", StandardScaler(), numbers), ("category", encoder, categories))
+    return {kind: one.fit(training[names]) for kind, one, names in parts if names}
 
 
-def transform(instances: pd.DataFrame, preprocessor: ColumnTransformer) -> pd.DataFrame:
+def transform(instances: pd.DataFrame, preprocessor: dict[str, Any]) -> pd.DataFrame:
     """Turn raw instances into the features that the estimator takes."""
-    # One frame, and not one from each step: a single row is transformed faster.
-    features = preprocessor.transform(instances)
-    names = preprocessor.get_feature_names_out()
-    return pd.DataFrame(features, index=instances.index, columns=names)
+    parts = preprocessor.values()
+    arrays = [one.transform(instances[one.feature_names_in_]) for one in parts]
+    names = np.concatenate([one.get_feature_names_out() for one in parts])
+    return pd.DataFrame(np.hstack(arrays), index=instances.index, columns=names)
 
 
 def fit_model(
