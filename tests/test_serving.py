@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -319,6 +320,26 @@ def test_a_wrong_tensor_is_refused_with_its_column(
     answer = ask(url, path, {"inputs": inputs})
     assert answer.status == 400
     assert reason in answer.json["error"]
+
+
+def test_a_version_is_labelled_with_its_number_and_another_model_with_its_id(
+    project: Project,
+) -> None:
+    script = """
+import sys
+import mlflow
+from PACKAGE.mlops.serving.settings import Settings
+from PACKAGE.mlops.serving.versions import load
+
+version = mlflow.MlflowClient().get_model_version("PACKAGE", "1")
+for uri in ("models:/PACKAGE/1", version.source):
+    found = load(uri, "champion", Settings(uri, "PACKAGE", None, ())).version
+    print(found, version.source.endswith(found))
+""".replace("PACKAGE", project.package)
+    registered, logged = project.ask(script).splitlines()[-2:]
+    assert registered == "1 False"
+    assert logged.startswith("m-")
+    assert logged.endswith(" True")
 
 
 def test_an_answer_is_labelled_and_logged_under_the_clients_id(
@@ -713,11 +734,23 @@ class Traffic:
             assert not thread.is_alive()
 
 
+PAYLOADS = """
+payloads:
+  type: partitions.PartitionedDataset
+  path: data/08_reporting/payloads
+  dataset: pandas.ParquetDataset
+  filename_suffix: .parquet
+"""
+
+
 @pytest.mark.run
-def test_several_workers_share_port_and_figures_and_stop_together(
-    project: Project, rows: list[dict[str, Any]]
+def test_several_workers_share_port_figures_and_data_set_and_stop_together(
+    worked_project: Callable[..., Project], rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    with running(project, "--workers", "2") as (url, process):
+    project = worked_project().copy(tmp_path)
+    (project.path / "conf/base/catalog_payloads.yml").write_text(PAYLOADS)
+    options = ("--workers", "2", "--payload-log", "catalog:payloads")
+    with running(project, *options) as (url, process):
 
         def one(_: int) -> int:
             return ask(url, "/invocations", {"instances": rows[:1]}).status
@@ -729,6 +762,33 @@ def test_several_workers_share_port_and_figures_and_stop_together(
         process.wait(timeout=30)
         with pytest.raises(ConnectionRefusedError):
             ask(url, "/ping")
+        log = max(project.path.glob("server-*.log"))  # the newest by name
+        assert "WARNING" not in log.read_text()
+    script = """
+import pandas as pd
+print(pd.read_parquet("data/08_reporting/payloads")["request_id"].nunique())
+"""
+    assert project.ask(script).split() == ["200"]
+
+
+@pytest.mark.run
+def test_when_one_worker_ends_the_others_stop_and_the_command_fails(
+    project: Project,
+) -> None:
+    with running(project, "--workers", "2") as (url, process):
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        workers = [
+            int(pid)
+            for pid in children.read_text().split()
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        assert process.wait(timeout=30) == 1
+        with pytest.raises(ConnectionRefusedError):
+            ask(url, "/ping")
+        log = max(project.path.glob("server-*.log"))  # the newest by name
+        assert "can't be served: a worker ended" in log.read_text()
 
 
 # Starting ---------------------------------------------------------------------------
@@ -744,17 +804,45 @@ def test_without_serving_there_is_no_server_and_no_command(
 def test_a_model_that_cant_be_loaded_stops_the_server_with_one_sentence(
     project: Project,
 ) -> None:
-    port = str(support.free_port())
-    for workers in ("1", "2"):
+    port, name = str(support.free_port()), project.package
+    for uri, reason, *options in (
+        ("models:/nothing/1", "not found", "--workers", "1"),
+        ("models:/nothing/1", "not found", "--workers", "2"),
+        (f"models:/{name}@other", f"{name} has no alias other"),
+        (f"models:/{name}/1", "File exists", "--payload-log", "/dev/null"),
+    ):
         done = project.run(
-            *("kedro", "model", "serve", "models:/nothing/1", "--port", port),
-            *("--workers", workers),
+            *("kedro", "model", "serve", uri, "--port", port, *options),
             check=False,
             timeout=120,
         )
         assert done.returncode == 1
-        assert "Error: models:/nothing/1 can't be served" in done.stderr
+        assert f"Error: {uri} can't be served" in done.stderr
+        assert reason in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_an_option_out_of_its_range_is_refused_before_anything_starts(
+    project: Project,
+) -> None:
+    wrong = {
+        "workers": "0",
+        "port": "65536",
+        "max-rows": "0",
+        "timeout": "0",
+        "reload-seconds": "-1",
+        "challenger-share": "1.5",
+    }
+    script = """
+import json, sys
+from click.testing import CliRunner
+from PACKAGE.mlops.serving.command import serve
+for name, value in json.loads(sys.argv[1]).items():
+    found = CliRunner().invoke(serve, [f"--{name}", value])
+    print(found.exit_code, f"Invalid value for '--{name}'" in found.output)
+""".replace("PACKAGE", project.package)
+    printed = project.ask(script, json.dumps(wrong)).splitlines()
+    assert printed == ["2 True"] * len(wrong)
 
 
 @pytest.mark.run

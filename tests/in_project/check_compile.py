@@ -122,6 +122,11 @@ def test_batching_can_be_switched_off(tmp_path):
     assert not load(save(tmp_path, plainly), batching=False).batcher.together
 
 
+def test_a_column_to_leave_out_that_a_version_does_not_have_is_named(tmp_path, caplog):
+    load(save(tmp_path, plainly), payload_exclude="size, colur,answer")
+    assert "has no ['colur'] to leave out." in caplog.text
+
+
 def test_a_narrow_example_still_gives_64_distinct_rows(tmp_path):
     served = load(
         save(tmp_path, lambda rows, *_: rows[["size"]] * 2, EXAMPLE[["size"]])

@@ -81,7 +81,7 @@ def settings(**options):
 
 def load(uri, **options):
     """Load a model as the server does."""
-    return serving("versions").load(uri, "champion", "1", settings(**options))
+    return serving("versions").load(uri, "champion", settings(**options))
 
 
 def many_rows(count=300):

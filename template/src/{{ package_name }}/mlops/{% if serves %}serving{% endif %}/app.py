@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from . import bodies, metrics
-from .openapi import describe, page
+from .openapi import PAGE, describe
 from .payload_log import PayloadLog
 from .schema import ONLY, Output, reason_of, show
 from .settings import Settings
@@ -83,7 +83,7 @@ class Application:
             "/v2": answer(server),
             "/v2/health/live": answer({"live": True}),
             "/version": Response(VERSION, media_type=bodies.JSON),
-            "/docs": HTMLResponse(page()),
+            "/docs": HTMLResponse(PAGE),
         }
         found = {
             "/ping": self.ready,
@@ -121,6 +121,7 @@ class Application:
         """Load the models while the server already says that it is not ready."""
         gc.disable()
         try:
+            self._payloads.open()
             for variant in self._variants:
                 await variant.refresh()
         except Exception as error:
@@ -187,12 +188,11 @@ class Application:
             self._lines.clear()
 
     def _signed_in(self, headers: Headers) -> bool:
-        if not (tokens := self.settings.tokens):
-            return True
+        tokens = self.settings.tokens
         token = headers.get("authorization", "").partition(" ")[2]
         given = headers.get("x-api-key", token).encode()
         # All of them, so that the time does not tell which one is close.
-        return any([hmac.compare_digest(given, one.encode()) for one in tokens])
+        return not tokens or any([hmac.compare_digest(given, t) for t in tokens])
 
     async def invocations(self, request: Request) -> Response:
         """Answer MLflow's protocol."""
@@ -273,9 +273,9 @@ class Application:
     async def model(self, request: Request) -> Response:
         """Name the model's versions, inputs and outputs."""
         about = {"name": self.settings.model_name, "platform": "mlflow_kedro"}
-        tensors = self._served(request).schema.tensors()
         found = [one.served.version for one in self._variants if one.served]
-        return answer(about | {"versions": found} | tensors)
+        schema = self._served(request).schema
+        return answer(about | {"versions": found} | schema.tensors())
 
     async def metrics(self, request: Request) -> Response:
         """Give Prometheus its figures."""

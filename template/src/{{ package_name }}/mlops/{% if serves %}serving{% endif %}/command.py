@@ -16,9 +16,8 @@ def settings_options(command: Any) -> Any:
     for one in reversed([one for one in fields(Settings) if one.metadata]):
         name = f"--{one.name.replace('_', '-')}"
         flag = f"{name}/--no-{name[2:]}" if isinstance(one.default, bool) else name
-        command = click.option(
-            flag, default=one.default, show_default=True, help=one.metadata["help"]
-        )(command)
+        more = {"default": one.default, "show_default": True, **one.metadata}
+        command = click.option(flag, **more)(command)
     return command
 
 
@@ -53,16 +52,10 @@ def serve(model_uri: str | None, env: str | None, **options: Any) -> None:
         name = registered_model(env)
         if model_uri is None and version_of(name, "champion") is None:
             raise BlueprintError(no_alias(name, "champion"))
-        tokens = os.environ.get("MODEL_SERVER_TOKENS", "")
+        tokens = os.environ.get("MODEL_SERVER_TOKENS", "").encode()
         if file := options["token_file"]:
-            tokens = Path(file).read_text() if Path(file).is_file() else ""
+            tokens = Path(file).read_bytes() if Path(file).is_file() else b""
             if not tokens.split():
                 raise BlueprintError(f"There is no token in {file}: write one a line.")
-        settings = Settings(
-            model_uri=model_uri or f"models:/{name}@champion",
-            model_name=name,
-            env=env,
-            tokens=tuple(tokens.split()),
-            **options,
-        )
-        server.serve(settings)
+        uri = model_uri or f"models:/{name}@champion"
+        server.serve(Settings(uri, name, env, tuple(tokens.split()), **options))

@@ -9,11 +9,7 @@ from pydantic import TypeAdapter
 from .versions import Served
 
 HERE = Path(__file__).parent
-
-
-def page() -> str:
-    """Return the page for people."""
-    return (HERE / "openapi.html").read_text("utf-8")
+PAGE = (HERE / "openapi.html").read_text("utf-8")  # for people
 
 
 def types(named: dict[str, Any], required: list[str]) -> dict[str, Any]:
@@ -24,9 +20,8 @@ def types(named: dict[str, Any], required: list[str]) -> dict[str, Any]:
 
 def describe(name: str, served: Served) -> dict[str, Any]:
     """Return openapi.yaml with the names and types of a served model."""
-    text = (HERE / "openapi.yaml").read_text("utf-8")
-    text = text.replace("NAME", name).replace("VERSION", served.version)
-    found: dict[str, Any] = yaml.safe_load(text)
+    text = (HERE / "openapi.yaml").read_text("utf-8").replace("NAME", name)
+    found: dict[str, Any] = yaml.safe_load(text.replace("VERSION", served.version))
     schema, columns = served.schema, served.schema.columns
     required = [one for one in columns if one not in schema.optional]
     found["components"]["schemas"] |= {

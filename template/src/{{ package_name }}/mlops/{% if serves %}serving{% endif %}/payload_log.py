@@ -22,18 +22,21 @@ class PayloadLog:
     """Writes Parquet files to a folder, or frames to a data set of the catalog."""
 
     def __init__(self, settings: Settings) -> None:
-        target, self._settings = settings.payload_log, settings
-        self._share = settings.payload_share if target else 0.0
+        self._settings, self._target = settings, settings.payload_log
+        self._share = settings.payload_share if self._target else 0.0
         self._hidden = {name.strip() for name in settings.payload_exclude.split(",")}
         self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._rows = 0
         self._save: Any = self._file
-        if target.startswith("catalog:"):
-            self._save = data_set(target.removeprefix("catalog:"), settings.env)
 
-    def add(
-        self, about: dict[str, Any], rows: int, inputs: Any, output: Output
-    ) -> None:
+    def open(self) -> None:
+        """Find the data set or make the folder, so that a wrong one stops the start."""
+        if self._target.startswith("catalog:"):
+            self._save = data_set(self._target[len("catalog:") :], self._settings.env)
+        elif self._target:
+            Path(self._target).mkdir(parents=True, exist_ok=True)
+
+    def add(self, about: Any, rows: int, inputs: Any, output: Output) -> None:
         """Take a request's columns; drop them if too many rows wait to be written."""
         if random.random() >= self._share:  # noqa: S311 (a sample)
             return
@@ -73,7 +76,7 @@ class PayloadLog:
         self._save(name, pd.concat(frames).reset_index(names="row"))
 
     def _file(self, name: str, frame: pd.DataFrame) -> None:
-        folder = Path(self._settings.payload_log)
+        folder = Path(self._target)
         folder.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(folder / f".{name}", index=False)
         (folder / f".{name}").rename(folder / f"{name}.parquet")

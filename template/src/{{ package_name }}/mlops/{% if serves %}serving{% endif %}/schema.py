@@ -100,6 +100,7 @@ class Schema:
         self._columns = adapter("Column", lists, total=True)
         outputs = metadata.get_output_schema()
         self._outputs = outputs.inputs if outputs else []
+        self.names = {*self.columns, *(o.name or "predictions" for o in self._outputs)}
         self.params, self._defaults = {}, {}
         for spec in params.params if params else []:
             value = KINDS[spec.dtype.name].type
@@ -208,8 +209,7 @@ def jsonable(array: Any) -> Values:
     missing = ~np.isfinite(array) if array.dtype.kind == "f" else pd.isna(array)
     if missing.any():
         array = np.where(missing, None, array.astype("object"))
-    values: Values = array.tolist()
-    return values
+    return list(array.tolist())
 
 
 def reason_of(error: pydantic.ValidationError) -> str:

@@ -74,9 +74,10 @@ def serve(settings: Settings) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
         raise BlueprintError(
-            f"Port {port} of {host} can't be used ({error.strerror}): stop what "
-            f"listens there, or choose another with `--port {port + 1}`."
+            f"Port {port} of {host} can't be used ({reason}): stop what listens "
+            f"there, or choose another with `--port {port + 1}` or `--host`."
         ) from error
     # Inherited: the end of an answer does not wait until its start is acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
@@ -116,7 +117,10 @@ def serve_alone(settings: Settings, listener: socket.socket) -> object:
 
 def work(settings: Settings, listener: socket.socket) -> None:
     """Serve as one of several processes."""
+    from kedro.framework.project import configure_project
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor gets it, too
+    configure_project(__name__.partition(".")[0])
     if failure := serve_alone(settings, listener):
         sys.exit(str(failure))  # printed as an error; the status is 1
 

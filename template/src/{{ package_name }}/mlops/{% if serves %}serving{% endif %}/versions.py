@@ -38,18 +38,21 @@ class Served:
     compiled: bool
 
 
-def load(uri: str, variant: str, version: str | None, settings: Settings) -> Served:
+def load(uri: str, variant: str, settings: Settings) -> Served:
     """Load and warm a model; log what it can't be served with, and why."""
     # What it would warn of, the server's log leaves out; finding it takes its time.
     model: Any = load_logged(uri, suppress_warnings=True)
     schema = Schema(model.metadata)
-    version = str(version or model.model_id or model.metadata.model_uuid)
+    number, own = uri.rpartition("/")[2], model.model_id or model.metadata.model_uuid
+    version = number if number.isdigit() else own
+    hidden = {name.strip() for name in settings.payload_exclude.split(",")}
+    if missing := hidden - schema.names - {""}:  # misspelt, maybe
+        logger.warning("Version %s has no %s to leave out.", version, sorted(missing))
     rows = mixed_rows(model, schema)
-    predict, compiled = plain(model), True
+    predict: Predict = plain(model)
     try:
         predict = compile_equal(model, uri, schema, rows)
     except NotCompilable as error:
-        compiled = False
         logger.warning("Version %s is not compiled: %s.", version, error)
     reason: str | None = "it is switched off"
     if settings.batching:
@@ -57,7 +60,7 @@ def load(uri: str, variant: str, version: str | None, settings: Settings) -> Ser
     if reason:
         logger.warning("Version %s is not batched: %s.", version, reason)
     batcher = Batcher(predict, schema, not reason, settings)
-    return Served(variant, version, schema, batcher, compiled)
+    return Served(variant, version, schema, batcher, isinstance(predict, Compiled))
 
 
 def plain(model: Any) -> Predict:
@@ -114,8 +117,7 @@ def compile_equal(model: Any, uri: str, schema: Schema, rows: list[Values]) -> C
     before = {name: digest(one) for name, one in compiled.artifacts.items()}
     if differ(compiled(schema.frame(rows), params), expected):
         raise NotCompilable("the plain model answers otherwise")
-    after = {name: digest(one) for name, one in compiled.artifacts.items()}
-    if changed := {name for name in after if after[name] != before[name]}:
+    if changed := {n for n, a in compiled.artifacts.items() if digest(a) != before[n]}:
         logger.warning("Nodes change %s: every prediction copies them.", changed)
         return compile_pipeline(load_logged(uri, suppress_warnings=True), changed)
     return compiled
@@ -185,12 +187,12 @@ class Variant:
         if self._alias:
             version = await asyncio.to_thread(version_of, self._model, self._alias)
             if version is None and self.name == "champion":
-                raise LookupError(f"{self._model} has no champion")
+                raise LookupError(f"{self._model} has no alias {self._alias}")
             if version == (old and old.version):
                 return
             uri = f"models:/{self._model}/{version}"
         if version or not self._alias:
-            new = await asyncio.to_thread(load, uri, self.name, version, self._settings)
+            new = await asyncio.to_thread(load, uri, self.name, self._settings)
         self.served = new
         for served, value in ((old, 0), (new, 1)):
             if served:
