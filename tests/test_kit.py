@@ -5,11 +5,13 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -776,6 +778,7 @@ def test_kedros_own_commands_work(scratch: Project) -> None:
     wheel = "mortgage_approval-0.1.0-py3-none-any.whl"
     built = {file.name for file in (project.path / "dist").iterdir()}
     assert built == {wheel, "conf-mortgage_approval.tar.gz"}
+    check_wheel(project, wheel)
     shown = project.run(
         *("uv", "run", "--with", "ipython", "kedro", "ipython"),
         stdin="print(sorted(pipelines))\nexit()\n",
@@ -787,6 +790,25 @@ def test_kedros_own_commands_work(scratch: Project) -> None:
     address = f"http://127.0.0.1:{port}/api/main"
     with support.served(command, address, project.path, project.environment()):
         pass
+
+
+def check_wheel(project: Project, wheel: str) -> None:
+    """Run the packaged project outside its folder, with its packaged configuration."""
+    place = project.path.parent / "elsewhere"
+    with ZipFile(project.path / "dist" / wheel) as archive:
+        archive.extractall(place / "installed")
+    shutil.copytree(project.path / "data/01_raw", place / "data/01_raw")
+    conf = project.path / "dist" / "conf-mortgage_approval.tar.gz"
+    project.run(
+        *("python", "-m", "mortgage_approval", "--conf-source", conf),
+        cwd=place,
+        env={"PYTHONPATH": str(place / "installed")},
+    )
+    scored = (place / "data/07_model_output/predictions.csv").read_text("utf-8")
+    assert scored.startswith("application_id,prediction,probability,model_version")
+    with sqlite3.connect(place / "mlflow.db") as database:
+        (count,) = database.execute("SELECT COUNT(*) FROM model_versions").fetchone()
+    assert count == 1
 
 
 # Licences -----------------------------------------------------------------------------

@@ -381,6 +381,46 @@ def test_the_first_rule_wins_and_idle_or_contradictory_rules_are_errors(
     ]
 
 
+CODE = """
+import json, sys
+from pathlib import Path
+from {package}.mlops.lineage.provenance import describe_code
+print(json.dumps([describe_code(Path(folder)) for folder in sys.argv[1:]]))
+"""
+
+
+def test_code_that_git_does_not_hold_is_kept_as_a_patch_or_said_to_be_lost(
+    worked_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = worked_project()
+    places = [tmp_path / name for name in ("outside", "in/ignored", "in/new")]
+    for place in places:
+        place.mkdir(parents=True)
+        (place / "node.py").write_text("ANSWER = 42\n")
+    (tmp_path / "in/.gitignore").write_text("ignored/\n")
+    git("init", "--quiet", cwd=tmp_path / "in")
+    git("add", ".gitignore", cwd=tmp_path / "in")
+    git("commit", "--quiet", "--message", "Begin", cwd=tmp_path / "in")
+    answer = project.ask(CODE.format(package=project.package), *map(str, places))
+    outside, ignored, new = json.loads(answer)
+    assert "without a git commit" in outside["lost"]
+    assert ignored["lost"] == "git ignores its folder"
+    assert (new["dirty"], "lost" in new) == (True, False)
+    assert "+ANSWER = 42" in new["patch"]
+
+
+@pytest.mark.run
+def test_reproduce_refuses_what_names_no_value(
+    worked_project: Callable[..., Project],
+) -> None:
+    for option, expected in (("--with", "NAME==VALUE"), ("--params", "NAME=VALUE")):
+        refused = worked_project().run(
+            *("kedro", "model", "reproduce", "1", option, "seed"), check=False
+        )
+        assert refused.returncode == 1
+        assert f"seed should be {expected}" in refused.stderr
+
+
 @pytest.mark.run
 def test_reproducing_an_untouched_version_gives_equal_metrics_and_predictions(
     worked_project: Callable[..., Project],

@@ -83,6 +83,19 @@ def without_grace(project: Project) -> None:
     rules.write_text(text, encoding="utf-8")
 
 
+def test_an_environments_own_rules_count_however_it_was_chosen(
+    project: Project,
+) -> None:
+    own = project.path / "conf/other"
+    own.mkdir()
+    (own / "artifacts.yml").write_text("logging: {}\nretension: {}\n")
+    for options, env in (["--env", "other"], {}), ([], {"KEDRO_ENV": "other"}):
+        refused = project.run("kedro", "prune", "check", *options, env=env, check=False)
+        assert refused.returncode == 1
+        assert "artifacts.yml:2: retension: " in refused.stderr
+    project.run("kedro", "prune", "check")
+
+
 def test_every_command_explains_itself_with_an_example(project: Project) -> None:
     names = ("check", "plan", "apply", "unmark", "status")
     helps = project.ask(HELP, project.package, *names).split("\0")
@@ -106,6 +119,17 @@ def test_a_failed_item_ends_non_zero_and_is_named(
     assert failed.returncode == 1
     assert f"1 failed: run {run}: " in failed.stderr
     assert list((tmp_path / "elsewhere").rglob("notes.txt"))
+
+
+def test_a_file_that_cant_be_written_is_named_before_anything_goes(
+    project: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    place = str(tmp_path / "file" / "below")
+    for command in (("plan", "--output"), ("apply", PLAN, "--journal")):
+        refused = project.run("kedro", "prune", *command, place, check=False)
+        assert refused.returncode == 1
+        assert f"Error: {place} can't be written: " in refused.stderr
 
 
 def test_without_a_plan_apply_says_how_to_make_one(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -69,6 +71,7 @@ def run(**options: Any) -> None:
     from . import pipeline_registry
     from .mlops.packaging import start_bare_process
 
+    options["conf_source"] = unpacked(options["conf_source"])
     # An adopted project may have no such sequence.
     sequence = getattr(pipeline_registry, "SEQUENCE", ())
     with one_sentence_errors():
@@ -156,9 +159,9 @@ def reproduce(
             raise BlueprintError(f"Parameter {key} is masked: give `--params {key}=…`.")
         return str(click.prompt(key, hide_input=True))
 
-    given = {k: yaml.safe_load(v) for k, _, v in (p.partition("=") for p in params)}
-    pins = {name: version for name, _, version in (p.partition("==") for p in packages)}
     with one_sentence_errors():
+        pins = named(packages, "==")
+        given = {k: yaml.safe_load(v) for k, v in named(params, "=").items()}
         trail = Trail(registered_model(env), subject, project_path())
         click.echo("Running it again in an environment of its own.", err=True)
         items = again.reproduce(trail, again.Changes(commit, pins, given), ask)
@@ -284,8 +287,8 @@ def plan(output: str, as_json: bool, env: str | None) -> None:
         from .mlops.retention.show import show_plan
 
         made = make_plan(path)
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        Path(output).write_text(made.model_dump_json(), encoding="utf-8")
+        with writing(output) as file:
+            file.write_text(made.model_dump_json(), encoding="utf-8")
         if as_json:
             click.echo(made.model_dump_json())
         else:
@@ -313,7 +316,9 @@ def apply_plan(plan_file: str, journal: str, as_json: bool, env: str | None) -> 
         from .mlops.retention.plan import read_plan
         from .mlops.retention.show import show_done
 
-        done = apply(read_plan(Path(plan_file)), path, Path(journal))
+        with writing(journal) as file:
+            file.touch()
+        done = apply(read_plan(Path(plan_file)), path, file)
         if as_json:
             click.echo(json.dumps(done))
         else:
@@ -374,6 +379,15 @@ if find_spec(f"{__package__}.project_cli"):
         cli.add_command(own)
 
 
+def unpacked(conf_source: str | None) -> str | None:
+    """Return a folder of configuration; what `kedro package` made is unpacked first."""
+    if not conf_source or not Path(conf_source).is_file():
+        return conf_source
+    folder = click.get_current_context().with_resource(TemporaryDirectory())
+    shutil.unpack_archive(conf_source, folder)
+    return str(next(Path(folder).iterdir()))
+
+
 def require_pipelines(names: list[str]) -> None:
     """Refuse a name without folder or registration; Kedro would fail to import it."""
     folders = Path(__file__).with_name("pipelines").glob("*/__init__.py")
@@ -417,6 +431,24 @@ def one_sentence_errors() -> Iterator[None]:
         raise
 
 
+def named(given: tuple[str, ...], sign: str) -> dict[str, str]:
+    """Return values by name from texts that a sign parts in two."""
+    if wrong := [text for text in given if sign not in text]:
+        raise BlueprintError(f"{wrong[0]} should be NAME{sign}VALUE.")
+    parts = [text.partition(sign) for text in given]
+    return {name: value for name, _, value in parts}
+
+
+@contextmanager
+def writing(path: str) -> Iterator[Path]:
+    """Make the folder of a file; refuse in one sentence if it can't be written."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        yield Path(path)
+    except OSError as error:
+        raise BlueprintError(f"{path} can't be written: {error.strerror}.") from error
+
+
 def registered_model(env: str | None, conf_source: str | None = None) -> str:
     """Connect to the stores of an environment; return the registered model's name."""
     session = KedroSession.create(env=env, conf_source=conf_source)
@@ -441,8 +473,8 @@ def rules_of(env: str | None) -> Path:
     """Check artifacts.yml, connect to the stores, and return the file's path."""
     from .mlops.artifact_rules import check_rules, rules_path
 
-    path = rules_path(env)
     context = KedroSession.create(env=env).load_context()
+    path = rules_path(context)
     check_rules(path, context.catalog)
     return path
 

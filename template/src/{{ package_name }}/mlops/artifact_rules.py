@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from .errors import BlueprintError
 from .logging_rules import LoggingRules
 from .retention.schema import RetentionRules
-from .stores import project_path
 
 Location = tuple[str | int, ...]
 
@@ -23,10 +22,10 @@ class ArtifactRules(BaseModel, extra="forbid"):
     retention: RetentionRules
 
 
-def rules_path(env: str | None = None) -> Path:
+def rules_path(context: Any) -> Path:
     """Return an environment's own file if there is one, else the base one."""
-    conf = project_path() / "conf"
-    own = conf / (env or "local") / "artifacts.yml"
+    conf = Path(context.config_loader.conf_source)
+    own = conf / (context.env or "local") / "artifacts.yml"
     return own if own.is_file() else conf / "base" / "artifacts.yml"
 
 

@@ -45,6 +45,8 @@ class RegisteredModelDataset(AbstractDataset[Any, RegisteredModel]):
 
 def no_alias(name: str, alias: str) -> str:
     """Return the sentence for an alias that points at nothing."""
+    if alias not in ("champion", "challenger", "version"):
+        return f"{name} has no version or alias {alias}: see `kedro model list`."
     return (
         f"{name} has no {alias} yet: `kedro run --pipelines training` registers a "
         "version, and the first one serves unless conf/base/gates.yml says otherwise."

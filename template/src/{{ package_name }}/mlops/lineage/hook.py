@@ -36,7 +36,7 @@ class LineageHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Read the rules for what is logged and masked."""
         self._context = context
-        self._rules = read_artifact_rules(rules_path(context.env)).logging
+        self._rules = read_artifact_rules(rules_path(context)).logging
         MASKER.patterns = self._rules.mask_parameters
 
     @hook_impl

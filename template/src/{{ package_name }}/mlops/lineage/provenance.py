@@ -56,6 +56,8 @@ def describe_code(project: Path) -> dict[str, Any]:
     commit = git(project, "rev-parse", "HEAD").strip()
     if not commit:
         return {"commit": None, "dirty": None, "lost": "it ran without a git commit"}
+    if git(project, "check-ignore", "."):
+        return {"commit": commit, "dirty": None, "lost": "git ignores its folder"}
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "GIT_INDEX_FILE": str(Path(folder, "index"))}
         git(project, "read-tree", "HEAD", env=env)

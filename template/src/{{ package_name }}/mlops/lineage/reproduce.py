@@ -105,7 +105,7 @@ class Again:
     def check_out(self, code: Record) -> None:
         """Bring the recorded code back, with its patch."""
         commit = self.changes.commit or code["commit"]
-        call(self.root, "git", "checkout", "--force", "--detach", commit)
+        call(self.root, "git", "switch", "--force", "--detach", commit)
         if "patch" in code and not self.changes.commit:
             below = f"--directory={self.below}"
             call(self.root, "git", "apply", below, "-", input=code["patch"])

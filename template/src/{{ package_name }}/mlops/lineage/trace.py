@@ -87,9 +87,7 @@ class Trail:
         if "lost" in code:
             self.breaks[f"{run} can't get its code back: {code['lost']}."] = True
         elif not git(self.project, "rev-parse", "--verify", commit):
-            self.breaks[
-                f"{run} ran a commit that git does not have: {code['commit']}."
-            ] = True
+            self.breaks[f"{run} ran {code['commit']}, which git does not have."] = True
         elif code["dirty"]:
             self.breaks[f"{run} ran on a dirty tree, whose patch is kept."] = False
 
@@ -147,7 +145,8 @@ def show(trail: Trail) -> None:
 
     tree = Tree("model")
     grow(tree, trail.tree)
-    console = Console(markup=False, highlight=False)
+    # As wide as it takes: a digest is copied whole, and a terminal wraps by itself.
+    console = Console(markup=False, highlight=False, width=10_000)
     console.print(tree)
     verdict = "The trail breaks:" if trail.breaks else "The trail is whole."
     console.print("\n- ".join([verdict, *trail.breaks]), soft_wrap=True)

@@ -36,7 +36,6 @@ def apply(plan: Plan, rules_path: Path, journal: Path) -> list[dict[str, Any]]:
     todo = [item for item in plan.items if item.action not in ("keep", "wait")]
     todo.sort(key=lambda item: item.action != "unmark")  # before what protects it goes
     every = max(1, len(plan.items) // (LOOKS * BATCH)) * BATCH
-    journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("a", encoding="utf-8") as lines:
         for start in range(0, len(todo), BATCH):
             if start % every == 0:

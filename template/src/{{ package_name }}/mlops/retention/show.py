@@ -88,7 +88,8 @@ def show_done(done: list[dict[str, Any]]) -> None:
 
 def table(title: str, rows: list[dict[str, Any]]) -> None:
     """Print a table, with numbers as bytes; or that there is nothing."""
-    printed = Table(*(rows[0] if rows else ["nothing"]), title=title)
+    names = [name.replace("_", " ") for name in (rows[0] if rows else ["nothing"])]
+    printed = Table(*names, title=title)
     for row in rows:
         cells = (decimal(v) if isinstance(v, int) else v for v in row.values())
         printed.add_row(*cells)
