@@ -64,7 +64,7 @@ def test_the_champion_leads_to_the_raw_file_the_commit_and_the_parameters(
     (command,) = found["run"]["commands"].values()
     assert command["commit"] == git("rev-parse", "HEAD", cwd=project.path).strip()
     assert command["dirty"] is False
-    assert command["parameters"]["estimator"]["arguments"]["learning_rate"] == 0.1
+    assert command["parameters"]["estimator"]["arguments"]["learning_rate"] == 0.05
     assert command["seed"] == 20
     assert found["run"]["metrics"]["held_out.roc_auc"] > 0.5
     processing = run_before(found)
