@@ -809,6 +809,10 @@ def check_wheel(project: Project, wheel: str) -> None:
     with sqlite3.connect(place / "mlflow.db") as database:
         (count,) = database.execute("SELECT COUNT(*) FROM model_versions").fetchone()
     assert count == 1
+    wrong = ("kedro", "run", "--conf-source", "README.md")
+    refused = project.run(*wrong, check=False).stderr
+    assert "README.md is neither a folder nor an archive" in refused
+    assert "Traceback" not in refused
 
 
 # Licences -----------------------------------------------------------------------------

@@ -326,7 +326,6 @@ def test_a_version_is_labelled_with_its_number_and_another_model_with_its_id(
     project: Project,
 ) -> None:
     script = """
-import sys
 import mlflow
 from PACKAGE.mlops.serving.settings import Settings
 from PACKAGE.mlops.serving.versions import load

@@ -71,10 +71,10 @@ def run(**options: Any) -> None:
     from . import pipeline_registry
     from .mlops.packaging import start_bare_process
 
-    options["conf_source"] = unpacked(options["conf_source"])
     # An adopted project may have no such sequence.
     sequence = getattr(pipeline_registry, "SEQUENCE", ())
     with one_sentence_errors():
+        options["conf_source"] = unpacked(options["conf_source"])
         require_pipelines(options["pipelines"])
         selected = not sequence or any(options[name] for name in SELECTION)
         if not selected or "training" in options["pipelines"]:
@@ -384,8 +384,13 @@ def unpacked(conf_source: str | None) -> str | None:
     if not conf_source or not Path(conf_source).is_file():
         return conf_source
     folder = click.get_current_context().with_resource(TemporaryDirectory())
-    shutil.unpack_archive(conf_source, folder)
-    return str(next(Path(folder).iterdir()))
+    try:
+        shutil.unpack_archive(conf_source, folder)
+    except shutil.ReadError as error:
+        raise BlueprintError(
+            f"{conf_source} is neither a folder nor an archive of configuration."
+        ) from error
+    return str(next(Path(folder).iterdir(), folder))
 
 
 def require_pipelines(names: list[str]) -> None:

@@ -14,7 +14,6 @@ def main() -> None:
     # What most models need, imported while training still runs.
     import kedro_mlflow.mlflow  # noqa: F401
     import mlflow.pyfunc
-    import sklearn.compose
     import sklearn.ensemble  # noqa: F401
 
     if not (job := sys.stdin.readline()):

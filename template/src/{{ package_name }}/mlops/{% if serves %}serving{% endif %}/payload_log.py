@@ -23,8 +23,7 @@ class PayloadLog:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._target = settings, settings.payload_log
-        self._share = settings.payload_share if self._target else 0.0
-        self._hidden = {name.strip() for name in settings.payload_exclude.split(",")}
+        self._share, self._hidden = settings.payload_share, settings.hidden
         self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._rows = 0
         self._save: Any = self._file
@@ -38,7 +37,7 @@ class PayloadLog:
 
     def add(self, about: Any, rows: int, inputs: Any, output: Output) -> None:
         """Take a request's columns; drop them if too many rows wait to be written."""
-        if random.random() >= self._share:  # noqa: S311 (a sample)
+        if not self._target or random.random() >= self._share:  # noqa: S311 (a sample)
             return
         if self._rows + rows > ROWS_IN_MEMORY:
             metrics.payload_rows.labels("dropped").inc(rows)

@@ -28,8 +28,7 @@ def base64_bytes(value: Any) -> Any:
 
 TEXT = pd.StringDtype(na_value=np.nan)  # "str", which takes longer to look up
 FLOAT32, INT32, INT64 = float(np.finfo("float32").max), 2**31, 2**63
-Float = pydantic.FiniteFloat
-Float32 = Annotated[Float, Field(ge=-FLOAT32, le=FLOAT32)]
+Float32 = Annotated[pydantic.FiniteFloat, Field(ge=-FLOAT32, le=FLOAT32)]
 Int64 = Annotated[int, Field(ge=-INT64, lt=INT64)]
 Int32 = Annotated[int, Field(ge=-INT32, lt=INT32)]
 Nanoseconds = Field(ge=datetime(1678, 1, 1), lt=datetime(2262, 1, 1))
@@ -46,7 +45,7 @@ class Column(NamedTuple):
 
 
 KINDS = {  # MLflow's types
-    "double": Column(Float, "float64", "FP64"),
+    "double": Column(pydantic.FiniteFloat, "float64", "FP64"),
     "float": Column(Float32, "float32", "FP32"),
     "long": Column(Int64, "int64", "INT64"),
     "integer": Column(Int32, "int32", "INT32"),

@@ -41,3 +41,8 @@ class Settings:
     payload_max_bytes: int = option(10**9, "Most bytes in it; old files go.", COUNT)
     payload_exclude: str = option("", "Columns that are never logged, by commas.")
     token_file: str = option("", "Tokens, one a line; or set MODEL_SERVER_TOKENS.")
+
+    @property
+    def hidden(self) -> set[str]:
+        """The columns that the payload log leaves out."""
+        return {name.strip() for name in self.payload_exclude.split(",")} - {""}

@@ -45,8 +45,7 @@ def load(uri: str, variant: str, settings: Settings) -> Served:
     schema = Schema(model.metadata)
     number, own = uri.rpartition("/")[2], model.model_id or model.metadata.model_uuid
     version = number if number.isdigit() else own
-    hidden = {name.strip() for name in settings.payload_exclude.split(",")}
-    if missing := hidden - schema.names - {""}:  # misspelt, maybe
+    if missing := settings.hidden - schema.names:  # misspelt, maybe
         logger.warning("Version %s has no %s to leave out.", version, sorted(missing))
     rows = mixed_rows(model, schema)
     predict: Predict = plain(model)
